@@ -1,0 +1,52 @@
+package client
+
+import (
+	"encoding/hex"
+	"fmt"
+)
+
+// MAC is an Ethernet address (EUI-48). The zero MAC means "unknown".
+type MAC [6]byte
+
+// ParseMAC reads six hexadecimal octets separated by ':' or '-', in either case.
+func ParseMAC(s string) (MAC, error) {
+	var m MAC
+	if len(s) != 17 {
+		return MAC{}, fmt.Errorf("MAC address %q: want six octets like 00:11:22:33:44:55", s)
+	}
+	for i := range m {
+		if i > 0 && s[3*i-1] != ':' && s[3*i-1] != '-' {
+			return MAC{}, fmt.Errorf("MAC address %q: want six octets like 00:11:22:33:44:55", s)
+		}
+		if _, err := hex.Decode(m[i:i+1], []byte(s[3*i:3*i+2])); err != nil {
+			return MAC{}, fmt.Errorf("MAC address %q: %w", s, err)
+		}
+	}
+	return m, nil
+}
+
+// String is the address in lower case with colons, or "" for the unknown address.
+func (m MAC) String() string {
+	if m.IsZero() {
+		return ""
+	}
+	const digits = "0123456789abcdef"
+	b := make([]byte, 0, 17)
+	for i, o := range m {
+		if i > 0 {
+			b = append(b, ':')
+		}
+		b = append(b, digits[o>>4], digits[o&15])
+	}
+	return string(b)
+}
+
+// IsZero tells whether the address is unknown.
+func (m MAC) IsZero() bool { return m == MAC{} }
+
+// IsGroup tells whether the address is multicast or broadcast.
+func (m MAC) IsGroup() bool { return m[0]&1 != 0 }
+
+// IsLocal tells whether the address is locally administered, as the random
+// addresses of phones are.
+func (m MAC) IsLocal() bool { return m[0]&2 != 0 }
