@@ -1,0 +1,211 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/jsimonetti/rtnetlink/v2"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// readBuffer holds the burst of messages of a network restart.
+const readBuffer = 256 << 10
+
+// String names the task.
+func (t *Table) String() string { return "clients" }
+
+// Ready is closed once the links and neighbours of this machine are known, or
+// known to be out of reach.
+func (t *Table) Ready() <-chan struct{} { return t.ready }
+
+// Run follows links, addresses and neighbours until the context ends. Where
+// netlink is refused it says so once, and the table knows no links.
+func (t *Table) Run(ctx context.Context) error {
+	first := true
+	for {
+		err := t.follow(ctx, func() {
+			if first {
+				close(t.ready)
+				first = false
+			}
+		})
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, unix.ENOBUFS):
+			continue // messages were lost; follow begins with a new dump
+		case first:
+			close(t.ready)
+			t.log.Warn("links and neighbours can not be followed: clients are known from events only", "err", err)
+			<-ctx.Done()
+			return nil
+		default:
+			t.log.Warn("following links and neighbours again", "err", err)
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(time.Second):
+			}
+		}
+	}
+}
+
+// follow subscribes, takes the present state, and applies changes to it. It
+// returns the error that ended it.
+func (t *Table) follow(ctx context.Context, ready func()) error {
+	events, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{
+		Groups: unix.RTMGRP_LINK | unix.RTMGRP_NEIGH | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR,
+	})
+	if err != nil {
+		return fmt.Errorf("subscribe to links and neighbours: %w", err)
+	}
+	defer events.Close()
+	if err := events.SetReadBuffer(readBuffer); err != nil {
+		return fmt.Errorf("set the buffer for links and neighbours: %w", err)
+	}
+	dump, err := rtnetlink.Dial(nil)
+	if err != nil {
+		return fmt.Errorf("open rtnetlink: %w", err)
+	}
+	defer dump.Close()
+	stop := context.AfterFunc(ctx, func() {
+		events.SetReadDeadline(time.Unix(1, 0))
+		dump.SetReadDeadline(time.Unix(1, 0))
+	})
+	defer stop()
+
+	if err := t.dumpMachine(dump); err != nil {
+		return err
+	}
+	if err := t.dumpNeighbours(dump); err != nil {
+		return err
+	}
+	ready()
+	for {
+		messages, err := events.Receive()
+		if err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				return ctx.Err()
+			}
+			return fmt.Errorf("read changes of links and neighbours: %w", err)
+		}
+		stale := false
+		for _, m := range messages {
+			switch m.Header.Type {
+			case unix.RTM_NEWNEIGH:
+				var n rtnetlink.NeighMessage
+				if n.UnmarshalBinary(m.Data) == nil {
+					t.applyNeighbour(&n)
+				}
+			case unix.RTM_DELNEIGH:
+			default:
+				stale = true // links and addresses change rarely: list them anew
+			}
+		}
+		if stale {
+			if err := t.dumpMachine(dump); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (t *Table) dumpMachine(c *rtnetlink.Conn) error {
+	links, err := c.Link.List()
+	if err != nil {
+		return fmt.Errorf("list links: %w", err)
+	}
+	addrs, err := c.Address.List()
+	if err != nil {
+		return fmt.Errorf("list addresses: %w", err)
+	}
+	m := &machine{
+		links: make(map[string]Interface, len(links)),
+		index: make(map[int]string, len(links)),
+		addrs: make(map[netip.Addr]bool, len(addrs)),
+		macs:  make(map[MAC]bool, len(links)),
+	}
+	for _, l := range links {
+		if l.Attributes == nil {
+			continue
+		}
+		i := Interface{Name: l.Attributes.Name, Index: int(l.Index), Up: l.Flags&unix.IFF_UP != 0}
+		if len(l.Attributes.Address) == len(i.MAC) {
+			i.MAC = MAC(l.Attributes.Address)
+		}
+		if !i.MAC.IsZero() {
+			m.macs[i.MAC] = true
+		}
+		m.links[i.Name] = i
+		m.index[i.Index] = i.Name
+	}
+	for _, a := range addrs {
+		if a.Attributes == nil {
+			continue
+		}
+		// Local differs from Address on point-to-point links only.
+		addr, ok := addrOf(a.Attributes.Local)
+		if !ok {
+			addr, ok = addrOf(a.Attributes.Address)
+		}
+		if !ok || addr.IsLoopback() {
+			continue
+		}
+		m.addrs[addr] = true
+		name, ok := m.index[int(a.Index)]
+		if !ok {
+			continue // the link appeared between the two dumps; its message follows
+		}
+		prefix, err := addr.Prefix(int(a.PrefixLength))
+		if err != nil {
+			continue
+		}
+		i := m.links[name]
+		i.Prefixes = append(i.Prefixes, prefix)
+		m.links[name] = i
+	}
+	for name, i := range m.links {
+		slices.SortFunc(i.Prefixes, netip.Prefix.Compare)
+		i.Prefixes = slices.Compact(i.Prefixes)
+		m.links[name] = i
+	}
+	t.setMachine(m)
+	return nil
+}
+
+func (t *Table) dumpNeighbours(c *rtnetlink.Conn) error {
+	list, err := c.Neigh.List()
+	if err != nil {
+		return fmt.Errorf("list neighbours: %w", err)
+	}
+	for i := range list {
+		t.applyNeighbour(&list[i])
+	}
+	return nil
+}
+
+func (t *Table) applyNeighbour(n *rtnetlink.NeighMessage) {
+	const reached = unix.NUD_REACHABLE | unix.NUD_STALE | unix.NUD_DELAY | unix.NUD_PROBE | unix.NUD_PERMANENT
+	if n.Family != unix.AF_INET && n.Family != unix.AF_INET6 || n.Attributes == nil || n.State&reached == 0 {
+		return
+	}
+	addr, ok := addrOf(n.Attributes.Address)
+	if !ok || len(n.Attributes.LLAddress) != len(MAC{}) {
+		return
+	}
+	if m := MAC(n.Attributes.LLAddress); !m.IsZero() && !m.IsGroup() {
+		t.setNeighbour(neighbour{int(n.Index), addr}, m)
+	}
+}
+
+func addrOf(ip net.IP) (netip.Addr, bool) {
+	a, ok := netip.AddrFromSlice(ip)
+	return a.Unmap(), ok
+}

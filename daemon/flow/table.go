@@ -1,0 +1,321 @@
+// Package flow makes one record of each connection of a client: it joins what
+// Suricata's events tell of a connection, from its first name to its end,
+// decides whose it is and whether it is recorded at all, and hands the finished
+// flows on in batches. Names and clients are looked up through small
+// interfaces; storing is left to package store.
+package flow
+
+import (
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"pakon/daemon/client"
+	"pakon/daemon/name"
+	"pakon/suricata"
+)
+
+const (
+	batchSize    = 256   // flows handed on at once
+	maxPending   = 65536 // connections with a name whose end has not been seen
+	maxMemory    = 16384 // pairs of client and address with a DNS answer
+	maxInterned  = 16384 // names and other strings kept to share memory
+	maxSubjectDN = 1024  // bytes of a certificate's subject that are read
+)
+
+// Clients tells of the clients' addresses and of this machine's own.
+type Clients interface {
+	// ByAddr returns the MAC of the neighbour with the address.
+	ByAddr(iface string, a netip.Addr) (client.MAC, bool)
+	// Interface returns a link of this machine.
+	Interface(name string) (client.Interface, bool)
+	// RouterMAC and RouterAddr tell this machine's own addresses.
+	RouterMAC(client.MAC) bool
+	RouterAddr(netip.Addr) bool
+	// Seen notes a sign of life, at in Unix milliseconds.
+	Seen(m client.MAC, a netip.Addr, iface string, at int64)
+}
+
+// Policy is what of the traffic is recorded.
+type Policy struct {
+	Interfaces   []string               // bridges whose clients are recorded
+	ExcludeMACs  map[client.MAC]bool    // clients that are never recorded
+	ExcludeNames func(name string) bool // names that are never recorded; may be nil
+}
+
+// Table joins events to flows. Event and Flush are called from one goroutine;
+// the other methods from any.
+type Table struct {
+	clients  Clients
+	emit     func([]Flow)
+	policy   atomic.Pointer[Policy]
+	pending  *simplelru.LRU[uint64, pending]
+	memory   *name.Memory
+	intern   *name.Interner
+	gateways map[client.MAC]bool
+	batch    []Flow
+	buf      []byte
+	records  []name.Record
+	counters Counters
+}
+
+// pending is what is known of a connection before its end.
+type pending struct {
+	name        string
+	source      name.Source
+	certificate string
+}
+
+// New returns an empty table. emit receives the finished flows in batches; it
+// must not keep the slice.
+func New(clients Clients, emit func([]Flow)) *Table {
+	t := &Table{
+		clients:  clients,
+		emit:     emit,
+		intern:   name.NewInterner(maxInterned),
+		gateways: make(map[client.MAC]bool),
+		batch:    make([]Flow, 0, batchSize),
+	}
+	t.memory = name.NewMemory(maxMemory, t.intern)
+	var err error
+	t.pending, err = simplelru.NewLRU[uint64, pending](maxPending, nil)
+	if err != nil {
+		panic(err) // maxPending is positive
+	}
+	t.policy.Store(&Policy{})
+	return t
+}
+
+// SetPolicy replaces what is recorded from now on.
+func (t *Table) SetPolicy(p Policy) { t.policy.Store(&p) }
+
+// Event takes one event of Suricata.
+func (t *Table) Event(ev *suricata.Event) {
+	switch ev.Kind {
+	case suricata.DNS:
+		t.counters.add(t.dns(ev))
+	case suricata.TLS, suricata.QUIC, suricata.HTTP:
+		t.counters.add(t.named(ev))
+	case suricata.Flow:
+		t.counters.add(t.end(ev))
+	default:
+		t.counters.add(OtherEvent)
+	}
+}
+
+// Flush hands on the flows that are waiting for their batch to fill.
+func (t *Table) Flush() {
+	if len(t.batch) > 0 {
+		t.emit(t.batch)
+		clear(t.batch)
+		t.batch = t.batch[:0]
+	}
+}
+
+// dns remembers the addresses that a client was told.
+func (t *Table) dns(ev *suricata.Event) Fate {
+	if !ev.DNS.Answer {
+		return DNSQuery
+	}
+	if !t.monitored(ev.Interface) {
+		return OtherInterface
+	}
+	addr, mac := ev.Src.Addr(), client.MAC(ev.SrcMAC)
+	if ev.DNS.Version >= 3 {
+		addr, mac = ev.Dst.Addr(), client.MAC(ev.DstMAC)
+	}
+	if !addr.IsValid() {
+		return BadEvent
+	}
+	who := t.who(t.macOf(mac, t.str(ev.Interface), addr), addr)
+	n := 0
+	if ev.DNS.Version == 1 {
+		for _, r := range ev.DNS.Answers {
+			n += t.memory.AnswerRecord(who, ev.Time, name.Record{Owner: r.Name, Type: r.Type, Data: r.Data, TTL: r.TTL})
+		}
+	} else {
+		t.records = t.records[:0]
+		for _, r := range ev.DNS.Answers {
+			t.records = append(t.records, name.Record{Owner: r.Name, Type: r.Type, Data: r.Data, TTL: r.TTL})
+		}
+		n = t.memory.Answer(who, ev.Time, ev.DNS.Name, t.records)
+	}
+	if n == 0 {
+		return DNSNoAddress
+	}
+	return DNSAnswer
+}
+
+// named remembers the name that a connection states until its end is seen.
+func (t *Table) named(ev *suricata.Event) Fate {
+	if !t.monitored(ev.Interface) {
+		return OtherInterface
+	}
+	stated, fate := t.clean(ev.Name)
+	certificate := ""
+	if stated == "" && ev.Kind == suricata.TLS && len(ev.Subject) <= maxSubjectDN {
+		certificate, _ = t.clean(trimWildcard(suricata.CommonName(ev.Subject)))
+	}
+	if stated == "" && certificate == "" {
+		return fate
+	}
+	p, _ := t.pending.Get(ev.FlowID)
+	if source := sourceOf(ev.Kind); stated != "" && source > p.source {
+		p.name, p.source = stated, source
+	}
+	if p.certificate == "" {
+		p.certificate = certificate
+	}
+	if t.pending.Add(ev.FlowID, p) {
+		t.counters.namesDropped.Add(1)
+	}
+	return Named
+}
+
+func sourceOf(k suricata.Kind) name.Source {
+	switch k {
+	case suricata.TLS:
+		return name.TLS
+	case suricata.QUIC:
+		return name.QUIC
+	default:
+		return name.HTTP
+	}
+}
+
+// trimWildcard makes "example.org" of a certificate's "*.example.org".
+func trimWildcard(b []byte) []byte {
+	if len(b) > 2 && b[0] == '*' && b[1] == '.' {
+		return b[2:]
+	}
+	return b
+}
+
+// end makes the flow of a connection that has ended.
+func (t *Table) end(ev *suricata.Event) Fate {
+	p, _ := t.pending.Peek(ev.FlowID)
+	t.pending.Remove(ev.FlowID)
+	switch {
+	case ev.Proto != TCP && ev.Proto != UDP:
+		return OtherProtocol
+	case !ev.Src.Addr().IsValid() || !ev.Dst.Addr().IsValid():
+		return BadEvent
+	case !t.monitored(ev.Interface):
+		return OtherInterface
+	case ev.Flow.BytesToServer == 0 || ev.Flow.BytesToClient == 0:
+		return Unanswered
+	case isDNS(ev):
+		return DNSFlow
+	}
+	dir, fate := t.direction(ev)
+	if fate != Recorded {
+		return fate
+	}
+	f := Flow{
+		Start: ev.Flow.Start, End: max(ev.Flow.Start, ev.Flow.End),
+		Client: client.MAC(ev.SrcMAC), ClientAddr: ev.Src.Addr(), Remote: ev.Dst.Addr(),
+		Port: ev.Dst.Port(), Proto: ev.Proto, Direction: dir,
+		App: t.str(ev.App), Interface: t.str(ev.Interface),
+		Sent: ev.Flow.BytesToServer, Recvd: ev.Flow.BytesToClient,
+	}
+	if dir == In {
+		f.Client = client.MAC(ev.DstMAC)
+		f.ClientAddr, f.Remote = f.Remote, f.ClientAddr
+		f.Sent, f.Recvd = f.Recvd, f.Sent
+	}
+	f.Client = t.macOf(f.Client, f.Interface, f.ClientAddr)
+	f.Name, f.Source = t.nameOf(p, &f)
+	if fate := t.excluded(&f); fate != Recorded {
+		return fate
+	}
+	if !f.Client.IsZero() {
+		t.clients.Seen(f.Client, f.ClientAddr, f.Interface, f.End)
+	}
+	t.batch = append(t.batch, f)
+	if len(t.batch) == cap(t.batch) {
+		t.Flush()
+	}
+	return Recorded
+}
+
+// isDNS tells DNS itself, which is read for names and not recorded.
+func isDNS(ev *suricata.Event) bool {
+	return string(ev.App) == "dns" || len(ev.App) == 0 && ev.Dst.Port() == 53
+}
+
+// nameOf chooses the name of a flow that has ended, in the order of trust.
+func (t *Table) nameOf(p pending, f *Flow) (string, name.Source) {
+	if p.source > name.DNS {
+		return p.name, p.source
+	}
+	if f.Direction == Out {
+		if n := t.memory.Lookup(t.who(f.Client, f.ClientAddr), f.Remote, f.Start, p.certificate); n != "" {
+			return n, name.DNS
+		}
+	}
+	if p.certificate != "" {
+		return p.certificate, name.Certificate
+	}
+	return "", name.None
+}
+
+func (t *Table) excluded(f *Flow) Fate {
+	p := t.policy.Load()
+	switch {
+	case p.ExcludeMACs[f.Client]:
+		return ExcludedClient
+	case f.Name != "" && p.ExcludeNames != nil && p.ExcludeNames(f.Name):
+		return ExcludedName
+	}
+	return Recorded
+}
+
+// monitored tells whether events of the interface count. Ways of capture that
+// do not tell the interface see only monitored ones.
+func (t *Table) monitored(iface []byte) bool {
+	if len(iface) == 0 {
+		return true
+	}
+	for _, i := range t.policy.Load().Interfaces {
+		if i == string(iface) {
+			return true
+		}
+	}
+	return false
+}
+
+// macOf returns the client's MAC: the event's if it tells one of a client,
+// else the neighbour's with that address.
+func (t *Table) macOf(m client.MAC, iface string, a netip.Addr) client.MAC {
+	if !m.IsZero() && !m.IsGroup() && !t.clients.RouterMAC(m) {
+		return m
+	}
+	m, _ = t.clients.ByAddr(iface, a)
+	return m
+}
+
+// who is the client as the memory of DNS answers tells clients apart: by MAC,
+// else by address.
+func (t *Table) who(m client.MAC, a netip.Addr) name.Client {
+	if m.IsZero() {
+		return a.As16()
+	}
+	c := name.Client{0: 0xff, 1: 0xff} // no client's address begins so (multicast)
+	copy(c[10:], m[:])
+	return c
+}
+
+func (t *Table) str(b []byte) string { return t.intern.String(b) }
+
+// clean returns the stored form of a name, or why there is none.
+func (t *Table) clean(raw []byte) (string, Fate) {
+	if len(raw) == 0 {
+		return "", NoName
+	}
+	t.buf = name.Clean(t.buf[:0], raw)
+	if len(t.buf) == 0 {
+		return "", BadName
+	}
+	return t.str(t.buf), Named
+}

@@ -1,0 +1,226 @@
+package name
+
+import (
+	"bytes"
+	"net/netip"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+)
+
+const (
+	maxChain      = 16        // CNAMEs followed in one answer
+	maxCandidates = 4         // names remembered for one address of one client
+	maxAliases    = 1024      // CNAMEs remembered between the events of one answer
+	minTTL        = 60        // seconds; programs keep an address at least this long
+	maxTTL        = 24 * 3600 // seconds
+	slack         = 2000      // ms by which a connection may seem to begin before its answer
+)
+
+// Record is one resource record of an answer.
+type Record struct {
+	Owner, Type, Data []byte
+	TTL               uint32 // seconds
+}
+
+// Memory holds the DNS answers that the clients received: per client and
+// address the names that were asked for. It is bounded; the longest unused
+// pair goes first. It is not safe for concurrent use.
+type Memory struct {
+	pairs   *simplelru.LRU[pair, *candidates]
+	aliases *simplelru.LRU[alias, string]
+	intern  *Interner
+	buf     []byte
+	chain   [][]byte
+}
+
+// Client is a client as Memory tells clients apart: whatever 16 bytes stand
+// for it.
+type Client [16]byte
+
+type pair struct {
+	client Client
+	addr   [16]byte
+}
+
+type alias struct {
+	client Client
+	target string
+}
+
+// candidate is a name that an address may have for a client.
+type candidate struct {
+	name        string
+	first, last int64 // Unix ms of the first and the latest answer
+	expires     int64 // Unix ms
+}
+
+type candidates [maxCandidates]candidate // latest answer first; "" ends it
+
+// NewMemory returns a Memory of at most size pairs of client and address.
+func NewMemory(size int, intern *Interner) *Memory {
+	pairs, err := simplelru.NewLRU[pair, *candidates](size, nil)
+	if err != nil {
+		panic(err) // size is not positive: a programmer's error
+	}
+	aliases, err := simplelru.NewLRU[alias, string](maxAliases, nil)
+	if err != nil {
+		panic(err)
+	}
+	return &Memory{pairs: pairs, aliases: aliases, intern: intern}
+}
+
+// Len is the number of pairs of client and address that are remembered.
+func (m *Memory) Len() int { return m.pairs.Len() }
+
+// Answer remembers the addresses that client received at the time at (Unix ms)
+// when it asked for the name asked. Only records on the chain of CNAMEs that
+// begins at asked count, so that an answer can not name addresses of others.
+// It returns how many addresses it took.
+func (m *Memory) Answer(client Client, at int64, asked []byte, records []Record) int {
+	name := m.clean(asked)
+	if name == "" {
+		return 0
+	}
+	m.follow(asked, records)
+	n := 0
+	for _, r := range records {
+		if !isAddress(r.Type) || !m.onChain(r.Owner) {
+			continue
+		}
+		// The text is at most 45 bytes (RFC 4291 with an IPv4 tail).
+		if len(r.Data) > 45 {
+			continue
+		}
+		addr, err := netip.ParseAddr(string(r.Data))
+		if err != nil || addr.Zone() != "" {
+			continue
+		}
+		m.add(pair{client, addr.As16()}, name, at, r.TTL)
+		n++
+	}
+	return n
+}
+
+// AnswerRecord does the same for a record that arrives in an event of its own,
+// as in version 1 of Suricata's DNS events: the chain of CNAMEs is then spread
+// over events in the order of the answer.
+func (m *Memory) AnswerRecord(client Client, at int64, r Record) int {
+	name := m.clean(r.Owner)
+	if name == "" {
+		return 0
+	}
+	if root, ok := m.aliases.Get(alias{client, name}); ok {
+		name = root
+	}
+	if bytes.EqualFold(r.Type, typeCNAME) {
+		// What is kept is the name at the beginning of the chain, so a loop
+		// of CNAMEs ends at once.
+		if target := m.clean(r.Data); target != "" && target != name {
+			m.aliases.Add(alias{client, target}, name)
+		}
+		return 0
+	}
+	return m.Answer(client, at, []byte(name), []Record{{[]byte(name), r.Type, r.Data, r.TTL}})
+}
+
+// Lookup returns the name that addr most likely had for client when a
+// connection began at the time at (Unix ms), or "". Where several names share
+// the address, hint (a name stated by the server's certificate, may be empty)
+// decides if it is among them; else the latest answer that was valid then.
+func (m *Memory) Lookup(client Client, addr netip.Addr, at int64, hint string) string {
+	c, ok := m.pairs.Get(pair{client, addr.As16()})
+	if !ok {
+		return ""
+	}
+	best, bestRank := "", [2]int64{-1, 0}
+	for i := range c {
+		e := &c[i]
+		if e.name == "" {
+			break
+		}
+		if e.first > at+slack {
+			continue // asked for after the connection began
+		}
+		if e.name == hint {
+			return hint
+		}
+		rank := [2]int64{0, e.first}
+		if at <= e.expires {
+			rank[0] = 1
+		}
+		if e.last <= at+slack {
+			rank[1] = e.last
+		}
+		if rank[0] > bestRank[0] || rank[0] == bestRank[0] && rank[1] > bestRank[1] {
+			best, bestRank = e.name, rank
+		}
+	}
+	return best
+}
+
+func (m *Memory) clean(raw []byte) string {
+	m.buf = Clean(m.buf[:0], raw)
+	return m.intern.String(m.buf)
+}
+
+var (
+	typeA     = []byte("A")
+	typeAAAA  = []byte("AAAA")
+	typeCNAME = []byte("CNAME")
+)
+
+func isAddress(t []byte) bool { return bytes.Equal(t, typeA) || bytes.Equal(t, typeAAAA) }
+
+// follow lists the names from asked to the end of its chain of CNAMEs. Each
+// step takes one record, so a loop ends with the bound on steps.
+func (m *Memory) follow(asked []byte, records []Record) {
+	m.chain = append(m.chain[:0], asked)
+	for len(m.chain) <= maxChain {
+		next := target(m.chain[len(m.chain)-1], records)
+		if next == nil || m.onChain(next) {
+			return
+		}
+		m.chain = append(m.chain, next)
+	}
+}
+
+func target(owner []byte, records []Record) []byte {
+	for _, r := range records {
+		if bytes.Equal(r.Type, typeCNAME) && equalName(r.Owner, owner) {
+			return r.Data
+		}
+	}
+	return nil
+}
+
+func (m *Memory) onChain(owner []byte) bool {
+	for _, n := range m.chain {
+		if equalName(n, owner) {
+			return true
+		}
+	}
+	return false
+}
+
+func equalName(a, b []byte) bool {
+	return bytes.EqualFold(bytes.TrimSuffix(a, []byte(".")), bytes.TrimSuffix(b, []byte(".")))
+}
+
+func (m *Memory) add(p pair, name string, at int64, ttl uint32) {
+	expires := at + 1000*int64(min(max(ttl, minTTL), maxTTL))
+	c, ok := m.pairs.Get(p)
+	if !ok {
+		m.pairs.Add(p, &candidates{{name, at, at, expires}})
+		return
+	}
+	i := 0
+	for i < maxCandidates-1 && c[i].name != "" && c[i].name != name {
+		i++
+	}
+	e := candidate{name, at, at, expires}
+	if c[i].name == name {
+		e.first = c[i].first
+	}
+	copy(c[1:i+1], c[:i])
+	c[0] = e
+}

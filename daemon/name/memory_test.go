@@ -1,0 +1,163 @@
+package name
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+var (
+	phone  = Client{1}
+	laptop = Client{2}
+	web    = netip.MustParseAddr("203.0.113.80")
+	web6   = netip.MustParseAddr("2001:db8:f::80")
+)
+
+const minute = 60_000 // ms
+
+func rec(owner, typ, data string, ttl uint32) Record {
+	return Record{Owner: []byte(owner), Type: []byte(typ), Data: []byte(data), TTL: ttl}
+}
+
+func memory(size int) *Memory { return NewMemory(size, NewInterner(1000)) }
+
+func TestAnswer(t *testing.T) {
+	tests := []struct {
+		name    string
+		asked   string
+		records []Record
+		want    string // name of web
+		taken   int
+	}{
+		{"address", "www.example.org", []Record{rec("www.example.org", "A", "203.0.113.80", 60)}, "www.example.org", 1},
+		{"case and final dot", "WWW.Example.org.", []Record{rec("www.example.ORG", "A", "203.0.113.80", 60)}, "www.example.org", 1},
+		{"alias", "www.alias.test", []Record{rec("www.alias.test", "CNAME", "web.example.net", 0), rec("web.example.net", "A", "203.0.113.80", 0)}, "www.alias.test", 1},
+		{"alias in any order", "a.test", []Record{rec("c.test", "A", "203.0.113.80", 0), rec("b.test", "CNAME", "c.test", 0), rec("a.test", "CNAME", "b.test", 0)}, "a.test", 1},
+		{"loop", "a.test", []Record{rec("a.test", "CNAME", "b.test", 0), rec("b.test", "CNAME", "a.test", 0), rec("b.test", "A", "203.0.113.80", 0)}, "a.test", 1},
+		{"alias of itself", "a.test", []Record{rec("a.test", "CNAME", "a.test", 0), rec("a.test", "A", "203.0.113.80", 0)}, "a.test", 1},
+		{"owner that was not asked for", "a.test", []Record{rec("bank.example", "A", "203.0.113.80", 60)}, "", 0},
+		{"no address", "a.test", []Record{rec("a.test", "A", "203.0.113", 60), rec("a.test", "TXT", "203.0.113.80", 60)}, "", 0},
+		{"zone", "a.test", []Record{rec("a.test", "AAAA", "fe80::1%eth0", 60)}, "", 0},
+		{"long address", "a.test", []Record{rec("a.test", "A", strings.Repeat("1", 5000), 60)}, "", 0},
+		{"bad name", "a\x00.test", []Record{rec("a\x00.test", "A", "203.0.113.80", 60)}, "", 0},
+		{"several", "a.test", []Record{rec("a.test", "A", "203.0.113.80", 60), rec("a.test", "A", "203.0.113.81", 60)}, "a.test", 2},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			m := memory(10)
+			if n := m.Answer(phone, 0, []byte(tt.asked), tt.records); n != tt.taken {
+				t.Errorf("took %d addresses, want %d", n, tt.taken)
+			}
+			if got := m.Lookup(phone, web, 1000, ""); got != tt.want {
+				t.Errorf("the name is %q, want %q", got, tt.want)
+			}
+			if got := m.Lookup(laptop, web, 1000, ""); got != "" {
+				t.Errorf("another client's name is %q", got)
+			}
+		})
+	}
+}
+
+func TestAnswerLongChain(t *testing.T) {
+	var records []Record
+	for i := range 1000 {
+		records = append(records, rec(fmt.Sprintf("n%d.test", i), "CNAME", fmt.Sprintf("n%d.test", i+1), 0))
+	}
+	records = append(records, rec("n3.test", "A", "203.0.113.80", 0), rec("n900.test", "A", "203.0.113.81", 0))
+	m := memory(10)
+	if n := m.Answer(phone, 0, []byte("n0.test"), records); n != 1 {
+		t.Errorf("took %d addresses, want the one within %d steps", n, maxChain)
+	}
+}
+
+func TestAnswerRecord(t *testing.T) {
+	m := memory(10)
+	for _, r := range []Record{
+		rec("www.a.test", "CNAME", "b.test", 0),
+		rec("b.test", "CNAME", "c.test", 0),
+		rec("c.test", "CNAME", "www.a.test", 0), // a loop
+		rec("c.test", "CNAME", "b.test", 0),     // and another
+		rec("c.test", "A", "203.0.113.80", 0),
+	} {
+		m.AnswerRecord(phone, 0, r)
+	}
+	if got := m.Lookup(phone, web, 0, ""); got != "www.a.test" {
+		t.Errorf("the name is %q, want the one that was asked for", got)
+	}
+}
+
+func TestLookup(t *testing.T) {
+	type answer struct {
+		at   int64 // minutes
+		name string
+		ttl  uint32
+	}
+	tests := []struct {
+		name    string
+		answers []answer
+		at      int64 // minutes
+		hint    string
+		want    string
+	}{
+		{"latest of two", []answer{{0, "a", 3600}, {1, "b", 3600}}, 2, "", "b"},
+		{"valid before expired", []answer{{0, "a", 3600}, {1, "b", 60}}, 30, "", "a"},
+		{"expired is better than nothing", []answer{{0, "a", 60}}, 500, "", "a"},
+		{"answers after the connection began do not count", []answer{{0, "a", 60}, {5, "b", 60}}, 1, "", "a"},
+		{"only later answers", []answer{{5, "a", 60}}, 1, "", ""},
+		{"asked again", []answer{{0, "a", 60}, {1, "b", 60}, {2, "a", 60}}, 2, "", "a"},
+		{"asked again later", []answer{{0, "a", 60}, {1, "b", 60}, {9, "a", 60}}, 2, "", "b"},
+		{"hint of the certificate", []answer{{0, "a", 3600}, {1, "b", 3600}}, 2, "a", "a"},
+		{"hint that was not asked for", []answer{{0, "a", 3600}}, 2, "c", "a"},
+		{"more names than are kept", []answer{{0, "a", 60}, {0, "b", 60}, {0, "c", 60}, {0, "d", 60}, {0, "e", 60}, {1, "f", 60}}, 1, "", "f"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			m := memory(10)
+			for _, a := range tt.answers {
+				m.Answer(phone, a.at*minute, []byte(a.name), []Record{rec(a.name, "AAAA", web6.String(), a.ttl)})
+			}
+			if got := m.Lookup(phone, web6, tt.at*minute, tt.hint); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestMemoryIsBounded(t *testing.T) {
+	m := memory(100)
+	for i := range 10_000 {
+		a := fmt.Sprintf("10.0.%d.%d", i/256, i%256)
+		m.Answer(phone, int64(i), []byte("a.test"), []Record{rec("a.test", "A", a, 60)})
+		m.AnswerRecord(phone, int64(i), rec("a.test", "CNAME", fmt.Sprintf("n%d.test", i), 60))
+	}
+	if m.Len() != 100 || m.aliases.Len() != maxAliases {
+		t.Errorf("%d pairs and %d aliases are kept", m.Len(), m.aliases.Len())
+	}
+	if got := m.Lookup(phone, netip.MustParseAddr("10.0.39.15"), 10_000, ""); got != "a.test" {
+		t.Errorf("the latest address has the name %q", got)
+	}
+}
+
+func FuzzAnswer(f *testing.F) {
+	f.Add("a.test", "a.test", "CNAME", "b.test", "b.test", "A", "1.2.3.4")
+	f.Add("a.test", "a.test", "CNAME", "a.test", "a.test", "AAAA", "::1")
+	f.Fuzz(func(t *testing.T, asked, o1, t1, d1, o2, t2, d2 string) {
+		m := memory(4)
+		records := []Record{rec(o1, t1, d1, 1), rec(o2, t2, d2, 1<<32-1)}
+		m.Answer(phone, 0, []byte(asked), records)
+		for _, r := range records {
+			m.AnswerRecord(phone, 0, r)
+		}
+	})
+}
+
+func BenchmarkAnswer(b *testing.B) {
+	m := memory(1000)
+	records := []Record{rec("www.alias.test", "CNAME", "web.example.net", 0), rec("web.example.net", "A", "203.0.113.80", 0)}
+	asked := []byte("www.alias.test")
+	b.ReportAllocs()
+	for b.Loop() {
+		m.Answer(phone, 0, asked, records)
+	}
+}
