@@ -38,7 +38,7 @@ func export(p *Package) string {
 	return b.String()
 }
 
-func readJSON[T any](t *testing.T, path string) (v T) {
+func readJSON[T any](t testing.TB, path string) (v T) {
 	t.Helper()
 	b, err := os.ReadFile(path)
 	if err != nil {
