@@ -1,0 +1,124 @@
+// Package api is the ubus object `pakon`: what the command line, the web pages
+// and scripts ask the daemon. It reads and checks arguments, turns clients'
+// names into addresses, and writes replies that stay far below the limit of the
+// bus. Finding flows is left to the store, knowing clients to package client;
+// what status shows is collected by package main.
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"pakon/daemon/client"
+	"pakon/daemon/store"
+	"pakon/ubus"
+)
+
+// Path is the name of the object on the bus.
+const Path = "pakon"
+
+// Store answers questions about recorded flows.
+type Store interface {
+	Flows(context.Context, store.Query) (store.Page, error)
+	Summary(context.Context, store.SummaryQuery) ([]store.SummaryRow, error)
+	// Totals are the bytes of each client since the time, in Unix milliseconds.
+	Totals(ctx context.Context, since int64) (map[client.MAC]store.Total, error)
+}
+
+// Clients knows the devices of the monitored networks.
+type Clients interface {
+	// Name is the device's name and what gave it, "" if it has none.
+	Name(client.MAC) (name, source string)
+	// ByName finds devices by name, whatever its case.
+	ByName(name string) []client.MAC
+	// Devices are those that were seen lately.
+	Devices() []client.Device
+}
+
+// Config is what the object is built from. Every field must be set.
+type Config struct {
+	Store   Store
+	Clients Clients
+	// Classify tells the group of a name ("" if none) and whether it is hidden, as
+	// the store does.
+	Classify func(name string) (group string, hidden bool)
+	// Status collects what the method status shows. It is called for each call.
+	Status func(context.Context) Status
+	// Reload reads configuration and lists again and returns when that is done.
+	Reload func(context.Context) error
+	// Location is the router's time zone, asked for at each call as it may change.
+	Location func() *time.Location
+	Log      *slog.Logger
+}
+
+// API is the object. Its methods may be called from any goroutine.
+type API struct {
+	Config
+	now    func() time.Time
+	object *ubus.Object
+	stored int64 // flows told to Stored so far
+}
+
+// New returns the object, which is on no bus until Object is published.
+func New(c Config) *API {
+	a := &API{Config: c, now: time.Now}
+	flowFilter := []ubus.Arg{
+		{Name: "start", Type: ubus.TypeString},
+		{Name: "end", Type: ubus.TypeString},
+		{Name: "mac", Type: ubus.TypeArray},
+		{Name: "hostname", Type: ubus.TypeArray},
+		{Name: "filter", Type: ubus.TypeBool},
+		{Name: "direction", Type: ubus.TypeString},
+		{Name: "limit", Type: ubus.TypeInt32},
+	}
+	a.object = &ubus.Object{Path: Path, Methods: []ubus.Method{
+		{Name: "query", Handler: a.handler(a.query), Args: append(flowFilter[:len(flowFilter):len(flowFilter)],
+			ubus.Arg{Name: "aggregate", Type: ubus.TypeBool},
+			ubus.Arg{Name: "sort", Type: ubus.TypeString},
+			ubus.Arg{Name: "cursor", Type: ubus.TypeString})},
+		{Name: "summary", Handler: a.handler(a.summary), Args: append(flowFilter[:len(flowFilter):len(flowFilter)],
+			ubus.Arg{Name: "by", Type: ubus.TypeArray})},
+		{Name: "clients", Handler: a.handler(a.clients)},
+		{Name: "status", Handler: a.handler(a.status)},
+		{Name: "reload", Handler: a.handler(a.reload)},
+	}}
+	return a
+}
+
+// Object is what is to be published.
+func (a *API) Object() *ubus.Object { return a.object }
+
+// method answers one call: it appends the reply to b.
+type method func(ctx context.Context, args ubus.Table, b *ubus.Builder) error
+
+// handler makes a handler of a method, and is the one place where its errors
+// are logged and become a status.
+func (a *API) handler(m method) func(context.Context, *ubus.Request) {
+	return func(ctx context.Context, r *ubus.Request) {
+		var b ubus.Builder
+		err := m(ctx, r.Args, &b)
+		if err == nil {
+			err = r.ReplyBlob(&b)
+		}
+		var wrong *argumentError
+		switch {
+		case err == nil:
+			r.Done(ubus.StatusOK)
+		case errors.As(err, &wrong):
+			a.Log.Warn("wrong argument in a call of the ubus object", "method", Path+"."+r.Method,
+				"argument", wrong.name, "value", wrong.value, "want", wrong.want, "user", r.User)
+			r.Done(ubus.StatusInvalidArgument)
+		case ctx.Err() != nil: // the daemon ends, or the caller's connection did
+			r.Done(ubus.StatusTimeout)
+		default:
+			a.Log.Error("call of the ubus object failed", "method", Path+"."+r.Method, "err", err)
+			r.Done(ubus.StatusUnknownError)
+		}
+	}
+}
+
+func (a *API) reload(ctx context.Context, _ ubus.Table, _ *ubus.Builder) error {
+	return a.Reload(ctx)
+}

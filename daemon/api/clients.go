@@ -1,0 +1,79 @@
+package api
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"pakon/daemon/client"
+	"pakon/daemon/store"
+	"pakon/ubus"
+)
+
+// traffic is the time over which clients' bytes are summed.
+const traffic = 24 * time.Hour
+
+// clients lists the devices that were seen lately and those with flows in the
+// last 24 hours; the named ones first.
+func (a *API) clients(ctx context.Context, _ ubus.Table, b *ubus.Builder) error {
+	totals, err := a.Store.Totals(ctx, a.now().Add(-traffic).UnixMilli())
+	if err != nil {
+		return fmt.Errorf("summing clients' traffic: %w", err)
+	}
+	devices := a.Clients.Devices()
+	seen := make(map[client.MAC]bool, len(devices))
+	for _, d := range devices {
+		seen[d.MAC] = true
+	}
+	for m, t := range totals {
+		if !seen[m] {
+			d := client.Device{MAC: m, FirstSeen: t.First, LastSeen: t.Last}
+			d.Name, d.NameSource = a.Clients.Name(m)
+			devices = append(devices, d)
+		}
+	}
+	slices.SortFunc(devices, func(x, y client.Device) int {
+		return cmp.Or(cmp.Compare(b2i(x.Name == ""), b2i(y.Name == "")),
+			strings.Compare(strings.ToLower(x.Name), strings.ToLower(y.Name)), bytes.Compare(x.MAC[:], y.MAC[:]))
+	})
+	b.Array("clients")
+	for i := range devices {
+		if b.Len() >= replyBytes {
+			b.Close()
+			b.Bool("truncated", true)
+			return nil
+		}
+		appendClient(b, &devices[i], totals[devices[i].MAC])
+	}
+	b.Close()
+	return nil
+}
+
+func appendClient(b *ubus.Builder, d *client.Device, t store.Total) {
+	b.Table("")
+	b.String("mac", d.MAC.String())
+	b.String("name", bounded(d.Name))
+	b.String("name_source", bounded(d.NameSource))
+	b.Array("addresses")
+	for _, addr := range d.Addresses {
+		b.String("", addr.String())
+	}
+	b.Close()
+	b.String("interface", bounded(d.Interface))
+	b.Int("first_seen", floorSecond(d.FirstSeen))
+	b.Int("last_seen", floorSecond(max(d.LastSeen, t.Last)))
+	b.Int("sent", count(t.Sent))
+	b.Int("recvd", count(t.Recvd))
+	b.Close()
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,75 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"pakon/daemon/client"
+	"pakon/daemon/flow"
+	"pakon/daemon/store"
+	"pakon/ubus"
+)
+
+// The notifications of the object. They are lost where the bus is, which the
+// errors tell.
+
+// NotifySuricata tells subscribers that Suricata's state has changed.
+func (a *API) NotifySuricata(state string) error {
+	return a.object.Notify("suricata", ubus.Table{{Name: "state", Value: state}})
+}
+
+// NotifyClient tells subscribers of a device that was never seen before.
+func (a *API) NotifyClient(d client.Device) error {
+	address := ""
+	if len(d.Addresses) > 0 {
+		address = d.Addresses[0].String()
+	}
+	return a.object.Notify("client.new", ubus.Table{
+		{Name: "mac", Value: d.MAC.String()},
+		{Name: "name", Value: d.Name},
+		{Name: "address", Value: address},
+		{Name: "interface", Value: d.Interface},
+	})
+}
+
+// Stored tells subscribers of flows that were stored: "flows", in the form of
+// the method query and with "hidden", and "before", how many were told earlier,
+// by which those who listen notice what the bus has lost. It is called by one
+// goroutine and costs nothing while nobody listens.
+func (a *API) Stored(flows []flow.Flow) error {
+	before := a.stored
+	a.stored += int64(len(flows))
+	if !a.object.HasSubscribers() {
+		return nil
+	}
+	var errs []error
+	for chunk := range slices.Chunk(flows, chunkFlows) {
+		errs = append(errs, a.notifyFlows(chunk, before))
+		before += int64(len(chunk))
+	}
+	return errors.Join(errs...)
+}
+
+func (a *API) notifyFlows(flows []flow.Flow, before int64) error {
+	var b ubus.Builder
+	b.Int("before", before)
+	b.Array("flows")
+	for i := range flows {
+		f := &flows[i]
+		row := store.Row{Flow: *f, Flows: 1, Duration: f.End/1000 - f.Start/1000}
+		hidden := false
+		if f.Name != "" {
+			row.Group, hidden = a.Classify(f.Name)
+		}
+		a.appendFlow(&b, &row)
+		b.Bool("hidden", hidden)
+		b.Close()
+	}
+	b.Close()
+	t, err := ubus.Decode(b.Bytes())
+	if err != nil {
+		return fmt.Errorf("notification of %d flows: %w", len(flows), err)
+	}
+	return a.object.Notify("flows", t)
+}

@@ -1,0 +1,216 @@
+package api
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"pakon/ubus"
+)
+
+// Status is what the method status shows. Counters count since the daemon's
+// start; a zero time stands for "never".
+type Status struct {
+	Version string        // of the daemon
+	Uptime  time.Duration // of the daemon, shown in seconds
+	Mode    string        // how traffic is captured: "tap" or "filter"; "" if monitoring is disabled
+	// BytesFrom tells what the flows' bytes are counted by: "suricata" (with link
+	// headers) or "conntrack" (without).
+	BytesFrom  string
+	Interfaces []InterfaceStatus // those configured, in that order
+	Suricata   SuricataStatus
+	Events     EventStatus
+	Flows      FlowStatus
+	Database   DatabaseStatus
+	Lists      ListStatus
+	Config     ConfigStatus
+	Warnings   []string // what the user should know or do, each a sentence
+}
+
+// InterfaceStatus is one monitored interface.
+type InterfaceStatus struct {
+	Name  string
+	State string // "up", "down" or "missing"
+}
+
+// SuricataStatus is the state of the events' source.
+type SuricataStatus struct {
+	State    string    // "running", "stopped", "missing" (not installed), "failing" or "external" (not started by the daemon)
+	Version  string    // "" if unknown
+	PID      int       // 0 if it does not run
+	Since    time.Time // when this process was started
+	Restarts int       // starts after the first
+	Error    string    // the last one, "" if none
+	Packets  uint64    // received from the kernel by the process
+	Drops    uint64    // packets that the kernel dropped before the process read them
+}
+
+// EventStatus tells what came from Suricata and what became of it.
+type EventStatus struct {
+	Types []Count // events by type, as Suricata names the types
+	Fates []Count // events by what became of them; each has one fate
+	// Lines that are no events.
+	Malformed, TooLong uint64
+	Dropped            uint64 // events for which the queue had no room
+	NamesDropped       uint64 // names forgotten because too many connections were open
+	Connections        uint64 // of Suricata to the daemon
+}
+
+// Count is a named counter.
+type Count struct {
+	Name string
+	N    uint64
+}
+
+// FlowStatus tells how many flows there are.
+type FlowStatus struct {
+	Running int64     // connections that are being followed
+	Live    int64     // flows stored
+	Limit   int64     // of Live, after which the oldest are removed; 0 if none
+	Lost    uint64    // flows that could not be stored
+	Oldest  time.Time // start of the oldest flow stored
+	Newest  time.Time // start of the newest
+}
+
+// DatabaseStatus tells of the live database.
+type DatabaseStatus struct {
+	Path    string
+	Bytes   int64  // size of its files
+	Names   int64  // different names stored
+	Clients int64  // different clients stored
+	Error   string // the last one, "" if none
+}
+
+// ListStatus tells of the lists in force.
+type ListStatus struct {
+	Groups  int // rules that name the group of a name
+	Ignored int // names that are hidden
+}
+
+// ConfigStatus tells of the configuration in force.
+type ConfigStatus struct {
+	Loaded time.Time // when it was last read
+	// Error is why the file as a whole was refused; the last good configuration
+	// is in force then.
+	Error    string
+	Problems []string // wrong options and lines, each naming file, option, value and what would be right
+}
+
+// maxLines bounds the lists of sentences in the reply.
+const maxLines = 100
+
+func (a *API) status(ctx context.Context, _ ubus.Table, b *ubus.Builder) error {
+	s := a.Status(ctx)
+	b.String("version", s.Version)
+	b.Int("uptime", int64(s.Uptime/time.Second))
+	b.Int("time", a.now().Unix())
+	b.String("mode", s.Mode)
+	b.String("bytes_from", s.BytesFrom)
+	b.Array("interfaces")
+	for _, i := range s.Interfaces {
+		b.Table("")
+		b.String("name", i.Name)
+		b.String("state", i.State)
+		b.Close()
+	}
+	b.Close()
+	s.Suricata.append(b)
+	s.Events.append(b)
+	s.Flows.append(b)
+	s.Database.append(b)
+	b.Table("lists")
+	b.Int("groups", int64(s.Lists.Groups))
+	b.Int("ignored", int64(s.Lists.Ignored))
+	b.Close()
+	b.Table("config")
+	appendTime(b, "loaded", s.Config.Loaded)
+	b.String("error", line(s.Config.Error))
+	appendLines(b, "problems", s.Config.Problems)
+	b.Close()
+	appendLines(b, "warnings", s.Warnings)
+	return nil
+}
+
+func (s *SuricataStatus) append(b *ubus.Builder) {
+	b.Table("suricata")
+	b.String("state", s.State)
+	b.String("version", s.Version)
+	b.Int("pid", int64(s.PID))
+	appendTime(b, "since", s.Since)
+	b.Int("restarts", int64(s.Restarts))
+	b.String("error", line(s.Error))
+	b.Int("packets", count(s.Packets))
+	b.Int("drops", count(s.Drops))
+	b.Close()
+}
+
+func (s *EventStatus) append(b *ubus.Builder) {
+	b.Table("events")
+	appendCounts(b, "types", s.Types)
+	appendCounts(b, "fates", s.Fates)
+	b.Int("malformed", count(s.Malformed))
+	b.Int("too_long", count(s.TooLong))
+	b.Int("dropped", count(s.Dropped))
+	b.Int("names_dropped", count(s.NamesDropped))
+	b.Int("connections", count(s.Connections))
+	b.Close()
+}
+
+func (s *FlowStatus) append(b *ubus.Builder) {
+	b.Table("flows")
+	b.Int("running", s.Running)
+	b.Int("live", s.Live)
+	b.Int("limit", s.Limit)
+	b.Int("lost", count(s.Lost))
+	appendTime(b, "oldest", s.Oldest)
+	appendTime(b, "newest", s.Newest)
+	b.Close()
+}
+
+func (s *DatabaseStatus) append(b *ubus.Builder) {
+	b.Table("database")
+	b.String("path", s.Path)
+	b.Int("bytes", s.Bytes)
+	b.Int("names", s.Names)
+	b.Int("clients", s.Clients)
+	b.String("error", line(s.Error))
+	b.Close()
+}
+
+// appendTime appends Unix seconds, 0 for the zero time.
+func appendTime(b *ubus.Builder, name string, t time.Time) {
+	if t.IsZero() {
+		b.Int(name, 0)
+		return
+	}
+	b.Int(name, t.Unix())
+}
+
+func appendCounts(b *ubus.Builder, name string, counts []Count) {
+	b.Table(name)
+	for _, c := range counts {
+		b.Int(bounded(c.Name), count(c.N))
+	}
+	b.Close()
+}
+
+// appendLines appends sentences; of very many the first, and how many more.
+func appendLines(b *ubus.Builder, name string, lines []string) {
+	b.Array(name)
+	for _, s := range lines[:min(len(lines), maxLines)] {
+		b.String("", line(s))
+	}
+	b.Close()
+	if n := len(lines) - maxLines; n > 0 {
+		b.Int(name+"_left_off", int64(n))
+	}
+}
+
+// line bounds a sentence.
+func line(s string) string {
+	const limit = 1000
+	if len(s) > limit {
+		return strings.ToValidUTF8(s[:limit], "") + "..."
+	}
+	return s
+}

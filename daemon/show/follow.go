@@ -1,0 +1,115 @@
+package show
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"pakon/ubus"
+)
+
+// The daemon tells of flows as they are stored in notifications of its object
+// (see package api): type flowsStored, with the flows in the form of the method
+// query and the number of flows told before.
+const flowsStored = "flows"
+
+// maxNotifications is how many notifications wait while the output is slow.
+const maxNotifications = 64
+
+// follow prints flows as the daemon stores them, until ctx ends or as many as
+// the limit were printed.
+func (c *command) follow(ctx context.Context, o *showOptions) error {
+	ctx, cancel := context.WithCancel(ctx) // ends a notification that waits below
+	defer cancel()
+	lookup, cancelLookup := context.WithTimeout(ctx, callTimeout)
+	defer cancelLookup()
+	found, err := c.bus.Lookup(lookup, object)
+	if err != nil || len(found) == 0 {
+		return errAbsent
+	}
+	told := make(chan ubus.Table, maxNotifications)
+	stop := c.bus.Subscribe(object, func(typ string, data ubus.Table) {
+		if typ != flowsStored {
+			return
+		}
+		select {
+		case told <- data:
+		case <-ctx.Done():
+		}
+	})
+	defer stop()
+	w := c.flowWriter(o)
+	left, expected := o.limit, int64(-1)
+	if left == 0 {
+		left = -1
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case data := <-told:
+			before, _ := data.Int("before")
+			if missed := before - expected; expected >= 0 && missed > 0 {
+				fmt.Fprintf(c.errOut, "%s: %d flows are missing here: the bus dropped their notification\n", c.name, missed)
+			}
+			flows, _ := data.Array("flows")
+			expected = before + int64(len(flows))
+			for _, v := range flows {
+				t, _ := v.(ubus.Table)
+				if !o.matches(t) {
+					continue
+				}
+				w.add(readFlow(t))
+				if left--; left == 0 { // never without a limit
+					break
+				}
+			}
+			if err := errors.Join(w.flush(), c.out.Flush()); err != nil || left == 0 {
+				return err
+			}
+		}
+	}
+}
+
+// matches tells whether the options ask for a flow, as the method query would.
+func (o *showOptions) matches(t ubus.Table) bool {
+	if hidden, _ := t.Bool("hidden"); hidden && !o.noFilter {
+		return false
+	}
+	direction, _ := t.String("direction")
+	switch o.direction {
+	case "", "out":
+		if direction == "in" {
+			return false
+		}
+	case "in":
+		if direction != "in" {
+			return false
+		}
+	}
+	client, _ := t.String("client")
+	mac, _ := t.String("mac")
+	if !matchesAny(o.macs, func(s string) bool {
+		return strings.EqualFold(s, client) || strings.EqualFold(strings.ReplaceAll(s, "-", ":"), mac)
+	}) {
+		return false
+	}
+	name, _ := t.String("hostname")
+	group, _ := t.String("group")
+	address, _ := t.String("address")
+	return matchesAny(o.hosts, func(s string) bool {
+		s = strings.TrimSuffix(strings.ToLower(s), ".")
+		return s == name || s == group || strings.HasSuffix(name, "."+s) || name == "" && s == address
+	})
+}
+
+// matchesAny tells whether f holds for one of the values; of none, always.
+func matchesAny(values ubus.Array, f func(string) bool) bool {
+	for _, v := range values {
+		if s, _ := v.(string); f(s) {
+			return true
+		}
+	}
+	return len(values) == 0
+}

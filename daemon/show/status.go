@@ -1,0 +1,226 @@
+package show
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"pakon/ubus"
+)
+
+// status is the command `pakon status`.
+func (c *command) status(ctx context.Context, args []string) error {
+	options := append([]option{
+		flag('j', "json", "print the daemon's answer as JSON", &c.json),
+	}, c.common()...)
+	if err := parse(args, options); err != nil {
+		return err
+	}
+	if c.help {
+		return printHelp(c.out, "pakon status [option...]",
+			"Tells how monitoring goes and what needs attention.", options, "")
+	}
+	if err := c.connect(ctx); err != nil {
+		return err
+	}
+	reply, err := c.call(ctx, "status", nil)
+	if err != nil {
+		return err
+	}
+	if c.json {
+		_, err := c.out.Write(append(appendJSON(nil, reply), '\n'))
+		return err
+	}
+	s := statusText{loc: c.loc}
+	s.write(reply)
+	_, err = c.out.WriteString(s.b.String())
+	return err
+}
+
+// statusText writes the reply of the method status (see api.Status) for people.
+// What a reply does not have is left out.
+type statusText struct {
+	b   strings.Builder
+	loc *time.Location
+}
+
+func (s *statusText) line(label, format string, args ...any) {
+	if label != "" {
+		label += ":"
+	}
+	fmt.Fprintf(&s.b, "%-15s %s\n", label, clean(strings.TrimSpace(fmt.Sprintf(format, args...))))
+}
+
+func (s *statusText) write(t ubus.Table) {
+	version, _ := t.String("version")
+	uptime, _ := t.Int("uptime")
+	s.line("Pakon", "%s, running for %s", version, span(time.Duration(uptime)*time.Second))
+	s.capture(t)
+	if suricata, ok := t.Table("suricata"); ok {
+		s.suricata(suricata)
+	}
+	if events, ok := t.Table("events"); ok {
+		s.events(events)
+	}
+	if flows, ok := t.Table("flows"); ok {
+		s.flows(flows)
+	}
+	if database, ok := t.Table("database"); ok {
+		s.database(database)
+	}
+	if lists, ok := t.Table("lists"); ok {
+		groups, _ := lists.Int("groups")
+		ignored, _ := lists.Int("ignored")
+		s.line("Lists", "%d names are grouped, %d hidden", groups, ignored)
+	}
+	config, _ := t.Table("config")
+	s.config(config)
+	s.list("Warnings", t, "warnings")
+}
+
+func (s *statusText) capture(t ubus.Table) {
+	mode, _ := t.String("mode")
+	from, _ := t.String("bytes_from")
+	switch {
+	case mode == "":
+		s.line("Mode", "monitoring is disabled")
+	case from == "":
+		s.line("Mode", "%s", mode)
+	default:
+		s.line("Mode", "%s, bytes are counted by %s", mode, from)
+	}
+	list, _ := t.Array("interfaces")
+	var interfaces []string
+	for _, v := range list {
+		i, _ := v.(ubus.Table)
+		name, _ := i.String("name")
+		state, _ := i.String("state")
+		interfaces = append(interfaces, name+" "+state)
+	}
+	if interfaces == nil {
+		interfaces = []string{"none"}
+	}
+	s.line("Interfaces", "%s", strings.Join(interfaces, ", "))
+}
+
+func (s *statusText) suricata(t ubus.Table) {
+	state, _ := t.String("state")
+	parts := []string{state}
+	if v, _ := t.String("version"); v != "" {
+		parts = append(parts, "version "+v)
+	}
+	if pid, _ := t.Int("pid"); pid != 0 {
+		parts = append(parts, fmt.Sprintf("pid %d", pid))
+	}
+	if since, _ := t.Int("since"); since != 0 {
+		parts = append(parts, "since "+dateTime(since, s.loc))
+	}
+	if n, _ := t.Int("restarts"); n > 0 {
+		parts = append(parts, fmt.Sprintf("%d restarts", n))
+	}
+	s.line("Suricata", "%s", strings.Join(parts, ", "))
+	packets, _ := t.Int("packets")
+	drops, _ := t.Int("drops")
+	if packets > 0 || drops > 0 {
+		s.line("", "%d packets, %d dropped (%.2f %%)", packets, drops, percent(drops, packets))
+	}
+	s.problem(t)
+}
+
+// percent is a share, of which the whole may be unknown.
+func percent(part, whole int64) float64 {
+	if whole <= 0 {
+		return 0
+	}
+	return 100 * float64(part) / float64(whole)
+}
+
+func (s *statusText) problem(t ubus.Table) {
+	if e, _ := t.String("error"); e != "" {
+		s.line("", "error: %s", e)
+	}
+}
+
+func (s *statusText) events(t ubus.Table) {
+	types, _ := t.Table("types")
+	fates, _ := t.Table("fates")
+	s.line("Events", "%s", counts(types))
+	if c := counts(fates); c != "none" {
+		s.line("", "became: %s", c)
+	}
+	var lost ubus.Table
+	for _, name := range []string{"malformed", "too_long", "dropped", "names_dropped"} {
+		if n, _ := t.Int(name); n > 0 {
+			lost = append(lost, ubus.Field{Name: name, Value: n})
+		}
+	}
+	if lost != nil {
+		s.line("", "lost: %s", counts(lost))
+	}
+}
+
+// counts lists the counters that are not 0.
+func counts(t ubus.Table) string {
+	var parts []string
+	for _, f := range t {
+		if n, ok := ubus.AsInt(f.Value); ok && n != 0 {
+			parts = append(parts, strings.ReplaceAll(f.Name, "_", " ")+" "+strconv.FormatInt(n, 10))
+		}
+	}
+	if parts == nil {
+		return "none"
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (s *statusText) flows(t ubus.Table) {
+	live, _ := t.Int("live")
+	parts := []string{fmt.Sprintf("%d stored", live)}
+	if limit, _ := t.Int("limit"); limit > 0 {
+		parts[0] += fmt.Sprintf(" of at most %d", limit)
+	}
+	if running, _ := t.Int("running"); running > 0 {
+		parts = append(parts, fmt.Sprintf("%d running", running))
+	}
+	if lost, _ := t.Int("lost"); lost > 0 {
+		parts = append(parts, fmt.Sprintf("%d lost", lost))
+	}
+	if oldest, _ := t.Int("oldest"); oldest != 0 {
+		newest, _ := t.Int("newest")
+		parts = append(parts, "from "+dateTime(oldest, s.loc)+" to "+dateTime(newest, s.loc))
+	}
+	s.line("Flows", "%s", strings.Join(parts, ", "))
+}
+
+func (s *statusText) database(t ubus.Table) {
+	path, _ := t.String("path")
+	bytes, _ := t.Int("bytes")
+	names, _ := t.Int("names")
+	clients, _ := t.Int("clients")
+	s.line("Database", "%s, %s, %d names, %d devices", path, strings.TrimSpace(size(bytes)), names, clients)
+	s.problem(t)
+}
+
+func (s *statusText) config(t ubus.Table) {
+	if loaded, _ := t.Int("loaded"); loaded != 0 {
+		s.line("Configuration", "read %s", dateTime(loaded, s.loc))
+	}
+	s.problem(t)
+	s.list("Wrong options", t, "problems")
+}
+
+// list writes an array of sentences, if there are any.
+func (s *statusText) list(label string, t ubus.Table, name string) {
+	lines, _ := t.Array(name)
+	for _, v := range lines {
+		if text, ok := v.(string); ok {
+			s.line(label, "%s", text)
+			label = ""
+		}
+	}
+	if n, _ := t.Int(name + "_left_off"); n > 0 {
+		s.line("", "and %d more", n)
+	}
+}

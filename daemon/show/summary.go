@@ -1,0 +1,105 @@
+package show
+
+import (
+	"context"
+	"encoding/csv"
+	"errors"
+	"strconv"
+	"strings"
+
+	"pakon/ubus"
+)
+
+// summaryRows is how many rows are asked for without --limit.
+const summaryRows = 10000
+
+// summary prints sums by the keys of --by.
+func (c *command) summary(ctx context.Context, o *showOptions) error {
+	args, err := c.arguments(o)
+	if err != nil {
+		return err
+	}
+	keys := strings.Split(o.by, ",")
+	by := make(ubus.Array, len(keys))
+	for i, k := range keys {
+		by[i] = k
+	}
+	limit := int64(summaryRows)
+	if o.limit > 0 {
+		limit = min(limit, o.limit)
+	}
+	reply, err := c.call(ctx, "summary", append(args,
+		ubus.Field{Name: "by", Value: by}, ubus.Field{Name: "limit", Value: int32(limit)}))
+	if err != nil {
+		return err
+	}
+	rows, ok := reply.Array("rows")
+	if !ok {
+		return errors.New("the daemon's answer has no rows: is it of the same version?")
+	}
+	switch {
+	case c.json:
+		_, err = c.out.Write(append(appendJSON(nil, rows), '\n'))
+	case o.csv:
+		err = c.summaryCSV(keys, rows)
+	default:
+		t := newTable(c.out, "no records to show", append(keys[:len(keys):len(keys)], "flows", "dur", "sent", "recvd")...)
+		for _, v := range rows {
+			row, _ := v.(ubus.Table)
+			n := readSums(row)
+			t.add(append(keyCells(row, keys, true), strconv.FormatInt(n.flows, 10), seconds(n.duration), size(n.sent), size(n.recvd))...)
+		}
+		err = t.end()
+	}
+	if err != nil {
+		return err
+	}
+	if truncated, _ := reply.Bool("truncated"); truncated {
+		_, err = c.errOut.Write([]byte(c.name + ": the rows above are not all, as one answer holds no more: ask for a shorter time or use filters\n"))
+	}
+	return err
+}
+
+func (c *command) summaryCSV(keys []string, rows ubus.Array) error {
+	w := csv.NewWriter(c.out)
+	w.UseCRLF = true
+	err := w.Write(append(keys[:len(keys):len(keys)], "flows", "dur", "sent", "recvd"))
+	for _, v := range rows {
+		row, _ := v.(ubus.Table)
+		n := readSums(row)
+		cells := keyCells(row, keys, false)
+		for _, i := range []int64{n.flows, n.duration, n.sent, n.recvd} {
+			cells = append(cells, strconv.FormatInt(i, 10))
+		}
+		err = errors.Join(err, w.Write(csvCells(cells)))
+	}
+	w.Flush()
+	return errors.Join(err, w.Error())
+}
+
+// keyCells are the values of the keys; in a table names are shortened.
+func keyCells(row ubus.Table, keys []string, short bool) []string {
+	cells := make([]string, len(keys))
+	for i, k := range keys {
+		s, _ := row.String(k)
+		if k == "hostname" && s == "" {
+			s = "?"
+		}
+		if k == "hostname" && short {
+			s = shortHost(clean(s))
+		}
+		cells[i] = s
+	}
+	return cells
+}
+
+type sums struct{ flows, duration, sent, recvd int64 }
+
+func readSums(row ubus.Table) sums {
+	var s sums
+	s.flows, _ = row.Int("flows")
+	s.duration, _ = row.Int("duration")
+	s.sent, _ = row.Int("sent")
+	s.recvd, _ = row.Int("recvd")
+	return s
+}
