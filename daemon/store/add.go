@@ -1,0 +1,332 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"sync"
+
+	"pakon/daemon/client"
+	"pakon/daemon/flow"
+	"pakon/daemon/name"
+)
+
+// A flow's id is its start in Unix ms, shifted, and a number below 1<<idShift.
+const idShift = 12
+
+// Bounds of what a flow may say. They keep ids and sums within 64 bits.
+const (
+	maxTime  = 1 << 50 // Unix ms
+	maxBytes = 1 << 48
+)
+
+// facts packs a flow's small numbers; see column facts.
+func facts(f *flow.Flow) int64 {
+	return int64(f.Port)<<12 | int64(f.Proto)<<4 | int64(f.Source&7)<<1 | int64(f.Direction&1)
+}
+
+// unpackFacts is the reverse of facts.
+func unpackFacts(n int64, f *flow.Flow) {
+	f.Port = uint16(n >> 12)
+	f.Proto = uint8(n >> 4)
+	f.Source = name.Source(n >> 1 & 7)
+	f.Direction = flow.Direction(n & 1)
+}
+
+// endpoint is where a client was seen.
+type endpoint struct {
+	mac     client.MAC
+	address netip.Addr
+	iface   string
+}
+
+// owner is the column endpoints.client.
+func (e endpoint) owner() []byte {
+	if e.mac.IsZero() {
+		return addrBytes(e.address)
+	}
+	return e.mac[:]
+}
+
+// addrBytes is an address as it is stored: without a zone, never nil.
+func addrBytes(a netip.Addr) []byte {
+	b := a.AsSlice()
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
+
+// writer is the one connection that writes, and what it remembers.
+type writer struct {
+	mu        sync.Mutex
+	db        *sql.DB
+	conn      *sql.Conn
+	insert    driver.Stmt
+	args      []driver.NamedValue // of insert, reused
+	last      *sql.Stmt           // the last id in a range
+	names     dictionary[string]
+	endpoints dictionary[endpoint]
+	apps      dictionary[string]
+	cleaner   cleaner
+}
+
+// flowColumns is the number of columns of flows.
+const flowColumns = 10
+
+func (w *writer) prepare(ctx context.Context, classify func(string) (string, bool)) error {
+	w.names = dictionary[string]{
+		table: "names",
+		key:   func(n string) []any { return []any{n} },
+		row: func(n string) []any {
+			group, hidden := classify(n)
+			return []any{n, shown(n, group), hidden}
+		},
+	}
+	w.endpoints = dictionary[endpoint]{
+		table: "endpoints",
+		key:   func(e endpoint) []any { return []any{e.owner(), addrBytes(e.address), e.iface} },
+	}
+	w.endpoints.row = w.endpoints.key
+	w.apps = dictionary[string]{
+		table: "apps",
+		key:   func(a string) []any { return []any{a} },
+	}
+	w.apps.row = w.apps.key
+	// Whatever deleted flows before has left its garbage.
+	w.cleaner = cleaner{deleted: overdue}
+	err := errors.Join(
+		w.names.prepare(ctx, w.conn, "SELECT id FROM names WHERE name = ?",
+			"INSERT INTO names (name, shown, hidden) VALUES (?, ?, ?)"),
+		w.endpoints.prepare(ctx, w.conn, "SELECT id FROM endpoints WHERE client = ? AND address = ? AND interface = ?",
+			"INSERT INTO endpoints (client, address, interface) VALUES (?, ?, ?)"),
+		w.apps.prepare(ctx, w.conn, "SELECT id FROM apps WHERE name = ?",
+			"INSERT INTO apps (name) VALUES (?)"),
+		w.cleaner.prepare(ctx, w.conn))
+	if err != nil {
+		return err
+	}
+	if w.last, err = w.conn.PrepareContext(ctx, "SELECT max(id) FROM flows WHERE id BETWEEN ? AND ?"); err != nil {
+		return err
+	}
+	w.args = make([]driver.NamedValue, flowColumns)
+	for i := range w.args {
+		w.args[i].Ordinal = i + 1
+	}
+	// Once per flow, the driver is called directly: database/sql would add half
+	// again to what an insertion costs.
+	return w.conn.Raw(func(c any) (err error) {
+		w.insert, err = c.(driver.ConnPrepareContext).PrepareContext(ctx,
+			"INSERT OR IGNORE INTO flows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+		return err
+	})
+}
+
+func (w *writer) close() error {
+	var errs []error
+	if w.insert != nil {
+		errs = append(errs, w.conn.Raw(func(any) error { return w.insert.Close() }))
+	}
+	if w.conn != nil {
+		errs = append(errs, w.conn.Close())
+	}
+	if w.db != nil {
+		errs = append(errs, w.db.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// shown is the column of that name: what stands for a name where flows are put
+// together; nil for the name itself. A name that spells an address is the same
+// as that address without a name.
+func shown(n, group string) any {
+	if group != "" {
+		return group
+	}
+	if a, err := netip.ParseAddr(n); err == nil {
+		return addrBytes(a)
+	}
+	return nil
+}
+
+// Add stores a batch of flows: all of them or, on error, none. Once it has
+// returned, they survive the process. Times outside of the years 1970 to 35000
+// and byte counts over 1<<48 are stored as the nearest of those; of an address
+// the zone is not stored.
+func (s *Store) Add(ctx context.Context, flows []flow.Flow) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	// A batch is a matter of milliseconds; watching the context in each of its
+	// statements would cost more than they do.
+	ctx = context.WithoutCancel(ctx)
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	var deleted int64
+	err := s.w.transaction(ctx, func() error {
+		batch := s.batch.Load() + 1
+		for i := range flows {
+			if err := s.w.add(ctx, &flows[i], batch); err != nil {
+				return err
+			}
+		}
+		var err error
+		if deleted, err = s.deleteOldest(ctx, int64(len(flows))); err != nil {
+			return err
+		}
+		if err := s.w.cleanStep(ctx, s.flows.Load()); err != nil {
+			return err
+		}
+		_, err = s.w.conn.ExecContext(ctx, "UPDATE state SET batch = ?", batch)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("add %d flows to %s: %w", len(flows), s.path, err)
+	}
+	s.batch.Add(1)
+	s.flows.Add(int64(len(flows)) - deleted)
+	s.w.cleaner.deleted += deleted
+	s.drain()
+	return nil
+}
+
+// transaction runs f within one. If it fails, the dictionaries and the cleaner
+// start afresh, as what they know may have been rolled back.
+func (w *writer) transaction(ctx context.Context, f func() error) error {
+	_, err := w.conn.ExecContext(ctx, "BEGIN IMMEDIATE")
+	if err != nil {
+		return err
+	}
+	if err = f(); err == nil {
+		if _, err = w.conn.ExecContext(ctx, "COMMIT"); err == nil {
+			return nil
+		}
+	}
+	// SQLite may have rolled back by itself; then this fails, and need not be told.
+	w.conn.ExecContext(ctx, "ROLLBACK")
+	w.names.forget()
+	w.endpoints.forget()
+	w.apps.forget()
+	w.abortCleaning()
+	return err
+}
+
+// add inserts one flow.
+func (w *writer) add(ctx context.Context, f *flow.Flow, batch int64) error {
+	nameID, appID := driver.Value(nil), driver.Value(nil)
+	if f.Name != "" {
+		id, err := w.names.id(ctx, f.Name)
+		if err != nil {
+			return err
+		}
+		w.names.mark(id)
+		nameID = id
+	}
+	if f.App != "" {
+		id, err := w.apps.id(ctx, f.App)
+		if err != nil {
+			return err
+		}
+		w.apps.mark(id)
+		appID = id
+	}
+	endpointID, err := w.endpoints.id(ctx, endpoint{f.Client, f.ClientAddr.WithZone(""), f.Interface})
+	if err != nil {
+		return err
+	}
+	w.endpoints.mark(endpointID)
+	start := min(max(f.Start, 0), maxTime)
+	for i, v := range [flowColumns]driver.Value{
+		nil,
+		min(max(f.End-start, 0), maxTime),
+		endpointID,
+		nameID,
+		facts(f),
+		appID,
+		addrBytes(f.Remote),
+		int64(min(f.Sent, maxBytes)),
+		int64(min(f.Recvd, maxBytes)),
+		batch,
+	} {
+		w.args[i].Value = v
+	}
+	return w.insertAt(ctx, start)
+}
+
+// insertAt inserts the flow in w.args under the next free id of the millisecond
+// start, or of a later one if there is none.
+func (w *writer) insertAt(ctx context.Context, start int64) error {
+	for ; ; start++ {
+		first := start << idShift
+		if ok, err := w.tryInsert(ctx, first); ok || err != nil {
+			return err
+		}
+		var last int64
+		end := first | (1<<idShift - 1)
+		if err := w.last.QueryRowContext(ctx, first, end).Scan(&last); err != nil {
+			return err
+		}
+		if last < end {
+			_, err := w.tryInsert(ctx, last+1)
+			return err
+		}
+	}
+}
+
+// tryInsert inserts the flow in w.args unless there is one with this id.
+func (w *writer) tryInsert(ctx context.Context, id int64) (ok bool, err error) {
+	w.args[0].Value = id
+	err = w.conn.Raw(func(any) error {
+		r, err := w.insert.(driver.StmtExecContext).ExecContext(ctx, w.args)
+		if err != nil {
+			return err
+		}
+		n, err := r.RowsAffected()
+		ok = n == 1
+		return err
+	})
+	return ok, err
+}
+
+// deleteOldest deletes flows in excess of the limit, not more at a time than
+// keep a batch short. The flows just added are not in s.flows yet.
+func (s *Store) deleteOldest(ctx context.Context, added int64) (int64, error) {
+	excess := s.flows.Load() + added - s.maxFlows
+	if s.maxFlows == 0 || excess <= 0 {
+		return 0, nil
+	}
+	n := min(excess, 2*added+1000)
+	r, err := s.w.conn.ExecContext(ctx, `DELETE FROM flows WHERE id <=
+		(SELECT id FROM flows ORDER BY id LIMIT 1 OFFSET ?)`, n-1)
+	if err != nil {
+		return 0, fmt.Errorf("delete the oldest flows: %w", err)
+	}
+	return r.RowsAffected()
+}
+
+// A WAL that has outgrown its usual size by so much is one that queries, each
+// begun before the last has ended, keep from being started over.
+const drainSize = 16 << 20
+
+// drain starts the WAL over if it has grown too large: queries that begin now
+// wait until those that run have ended. It does not keep the writer waiting.
+func (s *Store) drain() {
+	fi, err := os.Stat(s.path + "-wal")
+	if err != nil || fi.Size() < drainSize || !s.draining.CompareAndSwap(false, true) {
+		return
+	}
+	s.tasks.Go(func() {
+		defer s.draining.Store(false)
+		s.querying.Lock()
+		defer s.querying.Unlock()
+		s.w.mu.Lock()
+		defer s.w.mu.Unlock()
+		if _, err := s.w.conn.ExecContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+			s.log.Warn("cannot shorten the database's WAL", "path", s.path, "error", err)
+		}
+	})
+}

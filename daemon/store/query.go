@@ -1,0 +1,415 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"pakon/daemon/client"
+	"pakon/daemon/flow"
+)
+
+// Filter says which flows are meant.
+type Filter struct {
+	// Start and End bound a window of time, [Start, End), in Unix ms; 0 means
+	// unbounded. A flow is in if it overlaps the window.
+	Start, End int64
+	// MACs are the clients meant; all if there is none. The zero MAC means the
+	// clients whose MAC is not known. At most MaxTerms.
+	MACs []client.MAC
+	// Hostnames are the names meant; all if there is none. A flow is in if its
+	// name, its group or, where it has no name, its remote address is one of
+	// them, or its name a subdomain of one. Case and a trailing dot do not
+	// matter. At most MaxTerms.
+	Hostnames []string
+	// All is whether to include the flows whose names are hidden.
+	All bool
+	// Out and In are the directions meant. Neither is the same as Out.
+	Out, In bool
+}
+
+// MaxTerms bounds the MACs and the hostnames of a filter.
+const MaxTerms = 256
+
+// Key is what flows are sorted by. Flows that are equal in it come in order of
+// time.
+type Key uint8
+
+// The keys.
+const (
+	ByTime Key = iota // start
+	BySent
+	ByRecvd
+	ByTotal    // sent and received
+	ByDuration // in seconds
+)
+
+// The number of rows in a page.
+const (
+	DefaultLimit = 1000
+	MaxLimit     = 10000
+)
+
+// Query asks for flows, page by page.
+type Query struct {
+	Filter
+	Sort       Key
+	Descending bool
+	// Limit is the number of rows wanted: 0 means DefaultLimit, more than
+	// MaxLimit means MaxLimit.
+	Limit int
+	// Cursor is Next of the page before, asked with the same filter, sort,
+	// direction and Aggregate; empty for the first page.
+	Cursor string
+	// Aggregate puts the flows together: one row for each client, shown name
+	// (group, else name, else remote address), port and protocol.
+	Aggregate bool
+}
+
+// Row is a flow, or several put together: then Start is the earliest, End the
+// latest, Sent and Recvd are sums, and what differs between them is empty
+// (Direction: Out). If the address of the far end was a name to some of them,
+// it is the Name of all.
+type Row struct {
+	flow.Flow
+	Group    string // what the name belongs to, "" if it has no group
+	Flows    int64  // how many
+	Duration int64  // seconds, from the second of the start to that of the end; the sum if there are several
+}
+
+// Page is a part of a query's result.
+type Page struct {
+	Rows []Row
+	Next string // cursor of the next page, empty if this is the last
+}
+
+// Flows returns a page of the flows that q asks for. No transaction is held
+// between pages, and what was added after the first page is left out of those
+// that follow. The error wraps ErrCursor if q.Cursor is not one for this query.
+func (s *Store) Flows(ctx context.Context, q Query) (Page, error) {
+	q = q.normal()
+	after, err := s.position(q)
+	if err != nil {
+		return Page{}, err
+	}
+	if q.Sort > ByDuration {
+		return Page{}, fmt.Errorf("sort key %d is not known", q.Sort)
+	}
+	rows, more, ok := s.ahead.take(q.Cursor, q.Limit)
+	if !ok {
+		rows, more, err = s.fetch(ctx, q, after)
+		if err != nil {
+			return Page{}, fmt.Errorf("query %s: %w", s.path, err)
+		}
+	}
+	return s.page(q, after.batch, rows, more), nil
+}
+
+// page cuts a page from the front of rows and keeps the rest for the next one.
+func (s *Store) page(q Query, batch int64, rows []keyedRow, more bool) Page {
+	n := min(q.Limit, len(rows))
+	p := Page{Rows: make([]Row, n)}
+	for i := range p.Rows {
+		p.Rows[i] = rows[i].Row
+	}
+	if n == len(rows) && !more {
+		return p
+	}
+	last := rows[n-1]
+	p.Next = s.cursor(q, position{batch: batch, key: last.key, id: last.id})
+	s.ahead.put(p.Next, rows[n:], more)
+	return p
+}
+
+func (q Query) normal() Query {
+	if q.Limit <= 0 {
+		q.Limit = DefaultLimit
+	}
+	q.Limit = min(q.Limit, MaxLimit)
+	q.Filter = q.Filter.normal()
+	return q
+}
+
+func (f Filter) normal() Filter {
+	if !f.Out && !f.In {
+		f.Out = true
+	}
+	f.Start, f.End = min(max(f.Start, 0), 2*maxTime+1), min(max(f.End, 0), maxTime+1)
+	names := make([]string, len(f.Hostnames))
+	for i, h := range f.Hostnames {
+		names[i] = strings.ToLower(strings.TrimSuffix(h, "."))
+	}
+	f.Hostnames = names
+	return f
+}
+
+// condition is a part of a WHERE clause with its arguments.
+type condition struct {
+	sql  []string
+	args []any
+}
+
+func (c *condition) and(sql string, args ...any) {
+	c.sql = append(c.sql, sql)
+	c.args = append(c.args, args...)
+}
+
+func (c *condition) String() string {
+	if len(c.sql) == 0 {
+		return "1"
+	}
+	return strings.Join(c.sql, " AND ")
+}
+
+// condition is what a filter demands of a flow, its time apart.
+func (f Filter) condition(batch int64) (condition, error) {
+	var c condition
+	if len(f.MACs) > MaxTerms || len(f.Hostnames) > MaxTerms {
+		return c, fmt.Errorf("a filter takes at most %d MACs and %d hostnames", MaxTerms, MaxTerms)
+	}
+	c.and("f.batch <= ?", batch)
+	if !f.All {
+		c.and("n.hidden IS NOT 1")
+	}
+	if f.Out != f.In {
+		direction := flow.Out
+		if f.In {
+			direction = flow.In
+		}
+		c.and("f.facts & 1 = ?", int64(direction))
+	}
+	if len(f.MACs) > 0 {
+		var any condition
+		for _, m := range f.MACs {
+			if m.IsZero() {
+				any.and("length(client) <> 6")
+			} else {
+				any.and("client = ?", m[:])
+			}
+		}
+		c.and("f.endpoint IN (SELECT id FROM endpoints WHERE "+any.or()+")", any.args...)
+	}
+	if len(f.Hostnames) > 0 {
+		var named, unnamed condition
+		for _, h := range f.Hostnames {
+			if h == "" {
+				return c, errors.New("a hostname in a filter is empty")
+			}
+			sub := "." + h
+			named.and("name = ? OR shown = ? OR substr(name, ?) = ?", h, h, -len([]rune(sub)), sub)
+			if a, err := netip.ParseAddr(h); err == nil {
+				unnamed.and("f.name IS NULL AND f.remote = ?", addrBytes(a))
+			}
+		}
+		sql, args := "f.name IN (SELECT id FROM names WHERE "+named.or()+")", named.args
+		if len(unnamed.sql) > 0 {
+			sql, args = "("+sql+" OR "+unnamed.or()+")", append(args, unnamed.args...)
+		}
+		c.and(sql, args...)
+	}
+	return c, nil
+}
+
+func (c *condition) or() string { return strings.Join(c.sql, " OR ") }
+
+// longFlow is the duration in ms from which a flow is in the index long_flows.
+const longFlow = 3_600_000
+
+// span is a part of the table of flows that a window of time reaches.
+type span struct {
+	table string
+	condition
+}
+
+// spans are the parts of the table where the flows of a window are found. A
+// flow that overlaps it but began more than longFlow earlier is long, and so in
+// an index.
+func (f Filter) spans(ctx context.Context, db *sql.DB) ([]span, error) {
+	table := span{table: "flows AS f"}
+	if f.End > 0 {
+		table.and("f.id < ?", f.End<<idShift)
+	}
+	if f.Start == 0 {
+		return []span{table}, nil
+	}
+	if f.End > 0 && f.End <= f.Start {
+		table.and("0")
+		return []span{table}, nil
+	}
+	from := max(f.Start-longFlow, 0) << idShift
+	table.and("f.id >= ? AND (f.id >> 12) + f.duration >= ?", from, f.Start)
+	long := span{table: "flows AS f INDEXED BY long_flows"}
+	long.and("f.duration >= 3600000 AND f.id < ? AND (f.id >> 12) + f.duration >= ?", from, f.Start)
+	var any int
+	err := db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+long.table+" WHERE "+long.String()+")", long.args...).Scan(&any)
+	if err != nil {
+		return nil, err
+	}
+	if any == 0 {
+		return []span{table}, nil
+	}
+	return []span{table, long}, nil
+}
+
+// selectFlows is a SELECT of columns from all spans.
+func selectFlows(columns string, spans []span, c condition) (sql string, args []any) {
+	parts := make([]string, len(spans))
+	for i, s := range spans {
+		parts[i] = "SELECT " + columns + " FROM " + s.table + `
+			LEFT JOIN endpoints AS e ON e.id = f.endpoint
+			LEFT JOIN names AS n ON n.id = f.name
+			LEFT JOIN apps AS a ON a.id = f.app
+			WHERE ` + s.String() + " AND " + c.String()
+		args = append(append(args, s.args...), c.args...)
+	}
+	return strings.Join(parts, " UNION ALL "), args
+}
+
+// keys are the expressions over a flow by which Key sorts.
+var keys = [...]string{
+	ByTime:     "f.id",
+	BySent:     "f.sent",
+	ByRecvd:    "f.recvd",
+	ByTotal:    "f.sent + f.recvd",
+	ByDuration: seconds,
+}
+
+// seconds is a flow's duration as it is told.
+const seconds = "((f.id >> 12) + f.duration) / 1000 - (f.id >> 12) / 1000"
+
+// keyedRow is a row with its place in the order.
+type keyedRow struct {
+	Row
+	key, id int64
+}
+
+// fetch reads the rows that follow after: as many as a page needs, or more
+// where finding the next page would be as dear as finding this one. more tells
+// whether there are still others.
+func (s *Store) fetch(ctx context.Context, q Query, after position) (rows []keyedRow, more bool, err error) {
+	s.querying.RLock()
+	defer s.querying.RUnlock()
+	c, err := q.condition(after.batch)
+	if err != nil {
+		return nil, false, err
+	}
+	spans, err := q.spans(ctx, s.read)
+	if err != nil {
+		return nil, false, err
+	}
+	limit := q.Limit
+	if q.Aggregate || q.Sort != ByTime {
+		limit = max(limit, aheadRows)
+	}
+	read := flowRows
+	if q.Aggregate {
+		read = aggregateRows
+	}
+	sql, args, scan := read(q, spans, c, after)
+	result, err := s.read.QueryContext(ctx, sql, append(args, limit+1)...)
+	if err != nil {
+		return nil, false, err
+	}
+	defer result.Close()
+	rows = make([]keyedRow, 0, min(limit, DefaultLimit))
+	for result.Next() {
+		if len(rows) == limit {
+			more = true
+			break
+		}
+		var r keyedRow
+		if err := scan(result, &r); err != nil {
+			return nil, false, err
+		}
+		rows = append(rows, r)
+	}
+	return rows, more, errors.Join(result.Err(), result.Close())
+}
+
+// beyond is the condition that a row follows the position.
+func (q Query) beyond(key, id string, after position) condition {
+	var c condition
+	switch {
+	case after.first:
+		c.and("1")
+	case q.Descending:
+		c.and("("+key+", "+id+") < (?, ?)", after.key, after.id)
+	default:
+		c.and("("+key+", "+id+") > (?, ?)", after.key, after.id)
+	}
+	return c
+}
+
+// order is the ORDER BY clause for the columns key and id.
+func (q Query) order() string {
+	if q.Descending {
+		return " ORDER BY key DESC, id DESC"
+	}
+	return " ORDER BY key, id"
+}
+
+// scanner reads one row of a result.
+type scanner func(*sql.Rows, *keyedRow) error
+
+// flowRows is the statement for single flows.
+func flowRows(q Query, spans []span, c condition, after position) (string, []any, scanner) {
+	key := keys[q.Sort]
+	order := q.order()
+	if q.Sort == ByTime {
+		// So written, SQLite sees that the table is in this order, and where in
+		// it to begin.
+		if !after.first {
+			op := " > ?"
+			if q.Descending {
+				op = " < ?"
+			}
+			c.and("f.id"+op, after.id)
+		}
+		order = strings.Replace(order, "key", "id", 1)
+		order = order[:strings.Index(order, ",")]
+	} else {
+		b := q.beyond(key, "f.id", after)
+		c.and(b.String(), b.args...)
+	}
+	sql, args := selectFlows(key+` AS key, f.id AS id, f.duration, e.client, e.address, e.interface,
+		f.remote, f.facts, n.name, n.shown, a.name, f.sent, f.recvd`, spans, c)
+	return sql + order + " LIMIT ?", args, scanFlow
+}
+
+func scanFlow(rows *sql.Rows, r *keyedRow) error {
+	var duration, facts, sent, recvd int64
+	var owner, address, remote sql.RawBytes
+	var name, app sql.NullString
+	var shown any
+	err := rows.Scan(&r.key, &r.id, &duration, &owner, &address, &r.Interface, &remote, &facts, &name, &shown, &app, &sent, &recvd)
+	if err != nil {
+		return err
+	}
+	unpackFacts(facts, &r.Flow)
+	r.Start = r.id >> idShift
+	r.End = r.Start + duration
+	r.Client, r.ClientAddr, r.Remote = mac(owner), addr(address), addr(remote)
+	r.Name, r.App = name.String, app.String
+	r.Group, _ = shown.(string)
+	r.Sent, r.Recvd = uint64(sent), uint64(recvd)
+	r.Flows = 1
+	r.Duration = r.End/1000 - r.Start/1000
+	return nil
+}
+
+// mac is the MAC in a column client, zero if there is an address in it.
+func mac(b []byte) (m client.MAC) {
+	if len(b) == len(m) {
+		copy(m[:], b)
+	}
+	return m
+}
+
+// addr is a stored address.
+func addr(b []byte) netip.Addr {
+	a, _ := netip.AddrFromSlice(b)
+	return a
+}

@@ -1,0 +1,110 @@
+// Package store keeps the flows of the last day in a SQLite file in RAM and
+// answers queries about them.
+//
+// One connection writes, a few others read; in WAL mode neither waits for the
+// other. The file is not synced: it need not outlive the machine, only the
+// process, and what a transaction has written does so even if the process is
+// killed. What the database refers to is kept small: names, client addresses
+// and application protocols have tables of their own, and a flow's key is its
+// start time (see migrations).
+//
+// What a flow is and when it ends is the business of package flow, how names
+// are grouped and hidden that of whoever gives Options.Classify.
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+)
+
+// Options says where a Store lies and what it may hold.
+type Options struct {
+	// Path is the database file. Beside it lie Path-wal, Path-shm and Path.lock.
+	Path string
+	// MaxFlows bounds the number of flows: the oldest are deleted when there
+	// are more. 0 means no bound.
+	MaxFlows int64
+	// Classify tells the group of a name ("" if none) and whether it is hidden.
+	// It is called once for a name that is new to the database, and again by
+	// Reclassify; from several goroutines. If nil, names have no groups.
+	Classify func(name string) (group string, hidden bool)
+	// Log is told of files set aside. It must not be nil.
+	Log *slog.Logger
+}
+
+// readers is the number of connections that read. Further queries wait for one
+// to become free.
+const readers = 2
+
+// Store is an open database. Its methods may be called from any goroutine.
+type Store struct {
+	path     string
+	maxFlows int64
+	classify func(string) (string, bool)
+	log      *slog.Logger
+
+	lock     *os.File
+	read     *sql.DB
+	identity int64        // state.identity
+	batch    atomic.Int64 // state.batch, of the last committed transaction
+	flows    atomic.Int64 // rows in flows
+
+	// Held for reading by each query: see drain.
+	querying sync.RWMutex
+	draining atomic.Bool
+	tasks    sync.WaitGroup
+
+	ahead ahead
+	w     writer
+}
+
+// Close ends the store. Queries that still run are waited for.
+func (s *Store) Close() error {
+	s.tasks.Wait()
+	errs := []error{s.read.Close(), s.w.close(), s.lock.Close()}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("close database %s: %w", s.path, err)
+	}
+	return nil
+}
+
+// Stats describes what a Store holds.
+type Stats struct {
+	Flows, Names, Clients int64
+	Bytes                 int64 // size of the database file and its WAL
+	Oldest, Newest        int64 // start of the first and last flow, Unix ms; 0 if there is none
+}
+
+// Stats counts what the store holds.
+func (s *Store) Stats(ctx context.Context) (Stats, error) {
+	s.querying.RLock()
+	defer s.querying.RUnlock()
+	st := Stats{Flows: s.flows.Load()}
+	var oldest, newest sql.NullInt64
+	err := s.read.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM names),
+		(SELECT count(DISTINCT client) FROM endpoints),
+		(SELECT min(id) FROM flows), (SELECT max(id) FROM flows)`).
+		Scan(&st.Names, &st.Clients, &oldest, &newest)
+	if err != nil {
+		return Stats{}, fmt.Errorf("count what %s holds: %w", s.path, err)
+	}
+	st.Oldest, st.Newest = oldest.Int64>>idShift, newest.Int64>>idShift
+	for _, p := range []string{s.path, s.path + "-wal"} {
+		fi, err := os.Stat(p)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return Stats{}, fmt.Errorf("size of the database: %w", err)
+		}
+		st.Bytes += fi.Size()
+	}
+	return st, nil
+}

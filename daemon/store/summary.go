@@ -1,0 +1,260 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"pakon/daemon/client"
+)
+
+// SummaryQuery asks for sums over flows.
+type SummaryQuery struct {
+	Filter
+	// By is one or two of "client", "hostname", "hour", "day", "week" (from
+	// Monday) and "month".
+	By []string
+	// Limit is the number of rows: those with the most bytes. 0 means
+	// DefaultLimit, more than MaxLimit means MaxLimit.
+	Limit int
+	// Location is where hours, days, weeks and months are told; nil means UTC.
+	Location *time.Location
+}
+
+// SummaryRow is the sum of the flows that have in common what was asked for;
+// what was not asked for is empty.
+type SummaryRow struct {
+	Client     client.MAC
+	ClientAddr netip.Addr // instead of a MAC that is not known
+	Hostname   string     // the group, else the name, else the remote address
+	// Starts of hour, day, week and month, Unix ms.
+	Hour, Day, Week, Month int64
+
+	Sent, Recvd uint64
+	Flows       int64
+	Duration    int64 // seconds
+}
+
+// Total is what a client sent and received.
+type Total struct {
+	Sent, Recvd uint64 // bytes
+	First, Last int64  // start of the first and end of the last flow, Unix ms
+}
+
+// Totals sums up the flows of each client that ended at or after since (Unix
+// ms), in both directions and with hidden names. The zero MAC stands for all
+// clients whose MAC is not known.
+func (s *Store) Totals(ctx context.Context, since int64) (map[client.MAC]Total, error) {
+	s.querying.RLock()
+	defer s.querying.RUnlock()
+	totals, err := s.totals(ctx, Filter{Start: since, All: true, Out: true, In: true}.normal())
+	if err != nil {
+		return nil, fmt.Errorf("sum up the clients in %s: %w", s.path, err)
+	}
+	return totals, nil
+}
+
+func (s *Store) totals(ctx context.Context, f Filter) (map[client.MAC]Total, error) {
+	c, err := f.condition(s.batch.Load())
+	if err != nil {
+		return nil, err
+	}
+	spans, err := f.spans(ctx, s.read)
+	if err != nil {
+		return nil, err
+	}
+	flows, args := selectFlows(`e.client AS client, f.sent AS sent, f.recvd AS recvd, f.id AS id, (f.id >> 12) + f.duration AS ended`, spans, c)
+	rows, err := s.read.QueryContext(ctx, `SELECT client, sum(sent), sum(recvd), min(id), max(ended) FROM (`+flows+`) GROUP BY client`, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	totals := make(map[client.MAC]Total)
+	for rows.Next() {
+		var owner sql.RawBytes
+		var t Total
+		if err := rows.Scan(&owner, &t.Sent, &t.Recvd, &t.First, &t.Last); err != nil {
+			return nil, err
+		}
+		t.First >>= idShift
+		m := mac(owner)
+		if u, ok := totals[m]; ok {
+			t = Total{t.Sent + u.Sent, t.Recvd + u.Recvd, min(t.First, u.First), max(t.Last, u.Last)}
+		}
+		totals[m] = t
+	}
+	return totals, rows.Err()
+}
+
+// Summary sums up flows. A flow belongs to the hour (day, ...) in which it
+// began, or the first of the filter's window if it began before. The rows come
+// in order of time if they are by time, else those with the most bytes first.
+func (s *Store) Summary(ctx context.Context, q SummaryQuery) ([]SummaryRow, error) {
+	s.querying.RLock()
+	defer s.querying.RUnlock()
+	rows, err := s.summary(ctx, q)
+	if err != nil {
+		return nil, fmt.Errorf("sum up the flows in %s: %w", s.path, err)
+	}
+	return rows, nil
+}
+
+// by is what a summary is by: columns of the statement and units of time.
+type by struct {
+	client, hostname bool
+	units            []unit
+}
+
+func parseBy(keys []string) (b by, err error) {
+	if len(keys) < 1 || len(keys) > 2 || len(keys) == 2 && keys[0] == keys[1] {
+		return b, fmt.Errorf("by %q: want one or two different keys", keys)
+	}
+	for _, k := range keys {
+		switch u, ok := unitNames[k]; {
+		case ok:
+			b.units = append(b.units, u)
+		case k == "client":
+			b.client = true
+		case k == "hostname":
+			b.hostname = true
+		default:
+			return b, fmt.Errorf("by %q: want client, hostname, hour, day, week or month", k)
+		}
+	}
+	return b, nil
+}
+
+func (s *Store) summary(ctx context.Context, q SummaryQuery) ([]SummaryRow, error) {
+	b, err := parseBy(q.By)
+	if err != nil {
+		return nil, err
+	}
+	if q.Limit <= 0 {
+		q.Limit = DefaultLimit
+	}
+	q.Limit = min(q.Limit, MaxLimit)
+	if q.Location == nil {
+		q.Location = time.UTC
+	}
+	q.Filter = q.Filter.normal()
+	c, err := q.condition(s.batch.Load())
+	if err != nil {
+		return nil, err
+	}
+	spans, err := q.spans(ctx, s.read)
+	if err != nil {
+		return nil, err
+	}
+	if len(b.units) == 0 {
+		return s.sum(ctx, b, q.Limit, spans, c, SummaryRow{})
+	}
+	return s.summaryByTime(ctx, b, q, spans, c)
+}
+
+// summaryByTime sums up one period after the other: the table is in order of
+// time, so each is a part of it, whatever the clocks of the place do.
+func (s *Store) summaryByTime(ctx context.Context, b by, q SummaryQuery, spans []span, c condition) ([]SummaryRow, error) {
+	var all []SummaryRow
+	for start := q.Start; ; {
+		// The first period of a window has the flows that began before, too.
+		// All others have those that begin in them; skip where there are none.
+		if start > q.Start || q.Start == 0 {
+			var next sql.NullInt64
+			err := s.read.QueryRowContext(ctx, "SELECT min(id) FROM flows WHERE id >= ?", start<<idShift).Scan(&next)
+			if err != nil {
+				return nil, err
+			}
+			if !next.Valid {
+				break
+			}
+			start = next.Int64 >> idShift
+			spans = []span{{table: "flows AS f"}}
+			spans[0].and("f.id >= ?", start<<idShift)
+		}
+		if q.End > 0 && start >= q.End || start > maxTime {
+			break
+		}
+		row, end := label(start, b.units, q.Location)
+		period := condition{sql: slices.Clone(c.sql), args: slices.Clone(c.args)}
+		if q.End > 0 {
+			end = min(end, q.End)
+		}
+		period.and("f.id < ?", end<<idShift)
+		rows, err := s.sum(ctx, b, q.Limit, spans, period, row)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, rows...)
+		if len(all) >= 2*q.Limit {
+			all = largest(all, q.Limit)
+		}
+		start = end
+	}
+	all = largest(all, q.Limit)
+	slices.SortStableFunc(all, func(a, b SummaryRow) int {
+		return cmp.Or(cmp.Compare(a.time(), b.time()), moreBytes(a, b))
+	})
+	return all, nil
+}
+
+func (r SummaryRow) time() int64 { return max(r.Hour, r.Day, r.Week, r.Month) }
+
+func moreBytes(a, b SummaryRow) int { return cmp.Compare(b.Sent+b.Recvd, a.Sent+a.Recvd) }
+
+// largest keeps the n rows with the most bytes.
+func largest(rows []SummaryRow, n int) []SummaryRow {
+	slices.SortStableFunc(rows, moreBytes)
+	return rows[:min(n, len(rows))]
+}
+
+// sum sums up the flows of spans into rows that have the times of row.
+func (s *Store) sum(ctx context.Context, b by, limit int, spans []span, c condition, row SummaryRow) ([]SummaryRow, error) {
+	columns, group := []string{"NULL", "NULL"}, []string{}
+	if b.client {
+		columns[0], group = "client", append(group, "client")
+	}
+	if b.hostname {
+		columns[1], group = "shown", append(group, "shown")
+	}
+	groupBy := ""
+	if len(group) > 0 {
+		groupBy = " GROUP BY " + strings.Join(group, ", ")
+	}
+	flows, args := selectFlows(`e.client AS client, `+shownColumn+` AS shown, f.sent AS sent, f.recvd AS recvd, `+
+		seconds+` AS seconds`, spans, c)
+	result, err := s.read.QueryContext(ctx, `SELECT `+strings.Join(columns, ", ")+`,
+		sum(sent) AS sent, sum(recvd) AS recvd, count(*) AS flows, sum(seconds) AS seconds
+		FROM (`+flows+`)`+groupBy+` HAVING count(*) > 0 ORDER BY sum(sent + recvd) DESC LIMIT ?`, append(args, limit)...)
+	if err != nil {
+		return nil, err
+	}
+	defer result.Close()
+	var rows []SummaryRow
+	for result.Next() {
+		var owner sql.RawBytes
+		var shown any
+		r := row
+		if err := result.Scan(&owner, &shown, &r.Sent, &r.Recvd, &r.Flows, &r.Duration); err != nil {
+			return nil, err
+		}
+		r.Client = mac(owner)
+		if r.Client.IsZero() {
+			r.ClientAddr = addr(owner)
+		}
+		switch s := shown.(type) {
+		case string:
+			r.Hostname = s
+		case []byte:
+			if a := addr(s); a.IsValid() {
+				r.Hostname = a.String()
+			}
+		}
+		rows = append(rows, r)
+	}
+	return rows, result.Err()
+}
