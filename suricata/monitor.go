@@ -1,0 +1,444 @@
+package suricata
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Options make a Monitor.
+type Options struct {
+	RunDir  string  // of suricata.yaml, suricata.log and eve.sock; must exist
+	Root    string  // suricata is looked for below it; "" for this system
+	Service Service // runs it
+	// KeepRunning leaves Suricata running when Run ends. Set it under procd, where the stop of our init script deletes
+	// Suricata's service, so that a mere restart of this program does not disturb it. Without procd nobody else would
+	// end it. Either way it survives a crash of this program, and is found again.
+	KeepRunning bool
+	Log         *slog.Logger
+	// Changed, if set, is called after each change of the condition or its reason, one call at a time.
+	Changed func(State)
+}
+
+// Monitor keeps suricata.yaml written and Suricata running, as the last Apply wants.
+type Monitor struct {
+	opt     Options
+	applied chan struct{}
+	ready   chan struct{}
+
+	mu       sync.Mutex
+	settings *Settings // nil before the first Apply
+	state    State
+
+	// Of the goroutine that runs step.
+	inspector inspector
+	tail      logTail
+	relay     *logRelay
+	began     time.Time     // when Run did
+	engine    bool          // Suricata's log said that it captures
+	words     string        // the last error that the running Suricata logged
+	process   int           // PID last seen running
+	since     time.Time     // its start
+	exits     int           // of the service, already told
+	tried     bool          // the current settings were given to the service
+	told      string        // the last failure logged, until Suricata runs again
+	delay     time.Duration // before the next attempt
+	retry     *time.Timer
+	waiting   bool // for retry
+	// As the constants say, but in tests.
+	minDelay, maxDelay, grace time.Duration
+}
+
+const (
+	minDelay = time.Second
+	maxDelay = time.Minute
+	// steady is how long Suricata must have run for the delay to begin anew.
+	steady = time.Minute
+	// termTimeout is what Suricata has to end: it writes the flows it still has.
+	termTimeout = 10 * time.Second
+	// stopTimeout bounds waiting for it to be gone.
+	stopTimeout = termTimeout + 5*time.Second
+	// niceness: a monitor gives way to what the router does for a living.
+	niceness = 5
+)
+
+// NewMonitor returns a Monitor; Run makes it work.
+func NewMonitor(opt Options) *Monitor {
+	return &Monitor{
+		opt:     opt,
+		applied: make(chan struct{}, 1),
+		ready:   make(chan struct{}),
+		state:   State{Condition: Stopped, Reason: "not configured yet"},
+		tail:    logTail{path: filepath.Join(opt.RunDir, LogFile)},
+		relay:   newLogRelay(opt.Log, time.Now),
+
+		delay: minDelay, minDelay: minDelay, maxDelay: maxDelay, grace: termTimeout,
+	}
+}
+
+// String names the task.
+func (m *Monitor) String() string { return "suricata" }
+
+// Ready is closed once Apply is listened to, whatever becomes of Suricata: a missing one holds up nobody.
+func (m *Monitor) Ready() <-chan struct{} { return m.ready }
+
+// State is what is known now.
+func (m *Monitor) State() State {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.state
+	s.Interfaces = slices.Clone(s.Interfaces)
+	return s
+}
+
+// Apply makes these the settings; RunDir, Major and Version are filled in. It returns at once. Suricata is restarted only
+// if they, or it, differ from what runs; whatever delays the next attempt to start it is over.
+func (m *Monitor) Apply(s Settings) {
+	s.Interfaces = s.captured()
+	m.mu.Lock()
+	m.settings = &s
+	m.mu.Unlock()
+	notify(m.applied)
+}
+
+// Run works until ctx ends; it fails only if the folder cannot be watched.
+func (m *Monitor) Run(ctx context.Context) error {
+	defer m.tail.close()
+	changed := make(chan struct{}, 1)
+	g, ctx := errgroup.WithContext(ctx)
+	// The service is followed until the loop has done with it.
+	following, unfollow := context.WithCancel(context.WithoutCancel(ctx))
+	g.Go(func() error { return watchFile(ctx, m.tail.path, changed) })
+	g.Go(func() error { return m.opt.Service.Run(following) })
+	g.Go(func() error {
+		defer unfollow()
+		m.loop(ctx, changed)
+		return nil
+	})
+	return g.Wait()
+}
+
+func (m *Monitor) loop(ctx context.Context, logged <-chan struct{}) {
+	m.began = time.Now()
+	m.recall()
+	m.retry = time.NewTimer(m.maxDelay)
+	defer m.retry.Stop()
+	m.retry.Stop()
+	close(m.ready)
+	for {
+		select {
+		case <-ctx.Done():
+			m.end()
+			return
+		case <-m.applied:
+			m.delay = m.minDelay
+			m.reconcile(ctx)
+		case <-m.retry.C:
+			m.reconcile(ctx)
+		case <-m.opt.Service.Changes():
+			m.observe()
+		case <-logged:
+			m.readLog()
+			m.observe()
+		}
+	}
+}
+
+// end leaves Suricata as the options say.
+func (m *Monitor) end() {
+	defer m.relay.flush()
+	if m.opt.KeepRunning {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	if err := m.opt.Service.Stop(ctx); err != nil {
+		m.opt.Log.Error("suricata may still be running", "error", err)
+	}
+	m.idle()
+	m.set(Stopped, "Pakon ended")
+}
+
+// reconcile compares what is wanted with what is, and acts.
+func (m *Monitor) reconcile(ctx context.Context) {
+	m.noRetry()
+	m.mu.Lock()
+	if m.settings == nil {
+		m.mu.Unlock()
+		return
+	}
+	s := *m.settings
+	m.mu.Unlock()
+	if s.NFLOGGroup == 0 && len(s.Interfaces) == 0 {
+		m.halt(ctx, Stopped, "none of the interfaces to be monitored exists")
+		return
+	}
+	binary, err := Find(m.opt.Root)
+	if errors.Is(err, ErrMissing) {
+		m.halt(ctx, Missing, "suricata is not installed: install the package suricata, version 7 or 8")
+		m.retryLater()
+		return
+	}
+	if err == nil {
+		err = m.start(ctx, binary, s)
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			return
+		}
+		m.fail(err.Error())
+		return
+	}
+	m.observe()
+}
+
+func (m *Monitor) start(ctx context.Context, binary string, s Settings) error {
+	build, err := m.inspector.inspect(ctx, binary)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	m.state.Version = build.Version
+	m.mu.Unlock()
+	if err := build.check(s); err != nil {
+		return err
+	}
+	s.RunDir, s.Major, s.Version = m.opt.RunDir, build.Major, build.Version
+	config := filepath.Join(s.RunDir, ConfigFile)
+	if err := writeChanged(config, YAML(s)); err != nil {
+		return fmt.Errorf("writing suricata's configuration: %w", err)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, stopTimeout, errors.New("timed out"))
+	defer cancel()
+	err = m.opt.Service.Start(ctx, Spec{
+		Command:     s.command(binary),
+		Files:       []string{config},
+		Output:      m.tail.path,
+		Nice:        niceness,
+		TermTimeout: m.grace,
+	})
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	m.state.Interfaces, m.state.NFLOGGroup = s.Interfaces, s.NFLOGGroup
+	if s.NFLOGGroup != 0 {
+		m.state.Interfaces = nil
+	}
+	m.mu.Unlock()
+	m.tried = true
+	// The log of one that was running before us was read by recall; a new one has yet to say that it captures.
+	if st := m.opt.Service.State(); st.PID != m.process && st.Since.After(m.began) {
+		m.engine, m.words = false, ""
+	}
+	return nil
+}
+
+// writeChanged writes the file, 0600, unless that is its content.
+func writeChanged(path string, content []byte) error {
+	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, content) {
+		return nil
+	}
+	return writeFile(path, content)
+}
+
+// halt ends Suricata for a reason of ours.
+func (m *Monitor) halt(ctx context.Context, c Condition, reason string) {
+	m.tried = false
+	stop, cancel := context.WithTimeoutCause(ctx, stopTimeout, errors.New("timed out"))
+	defer cancel()
+	if err := m.opt.Service.Stop(stop); err != nil && ctx.Err() == nil {
+		// Not a reason to stay silent about the other: what should not run may.
+		m.opt.Log.Warn("suricata may still be running", "error", err)
+		m.retryLater()
+	}
+	m.idle()
+	m.set(c, reason)
+}
+
+// idle notes that nothing runs any more.
+func (m *Monitor) idle() {
+	m.readLog() // what it lost
+	m.process, m.engine = 0, false
+	m.mu.Lock()
+	m.state.PID, m.state.Since, m.state.Interfaces, m.state.NFLOGGroup = 0, time.Time{}, nil, 0
+	m.mu.Unlock()
+}
+
+// observe takes in what the service says.
+func (m *Monitor) observe() {
+	st := m.opt.Service.State()
+	if st.Exits != m.exits {
+		m.exits = st.Exits
+		m.readLog() // its last words come before how it ended
+		m.noteExit(st.Exit)
+	}
+	m.mu.Lock()
+	m.state.PID, m.state.Since, m.state.Restarts = st.PID, st.Since, st.Exits
+	m.mu.Unlock()
+	if !m.tried { // nothing is wanted, or it was not tried yet
+		return
+	}
+	if st.Running {
+		m.process, m.since = st.PID, st.Since
+		m.noRetry()
+		if m.engine {
+			m.set(Running, "")
+		} else {
+			m.set(Starting, "")
+		}
+		return
+	}
+	ran := m.process != 0 || st.Exit != ""
+	if m.process != 0 && time.Since(m.since) >= steady {
+		m.delay = m.minDelay
+	}
+	m.process, m.engine = 0, false
+	switch {
+	case st.Removed:
+		m.set(Stopped, "its service was deleted from "+m.opt.Service.Kind()+"; `/etc/init.d/pakon reload` starts it again")
+	case st.Pending:
+		m.set(Failing, m.failure()+"; "+m.opt.Service.Kind()+" starts it again")
+	case ran && !m.waiting:
+		m.fail(m.failure())
+	}
+}
+
+// noteExit makes an unasked end the last error.
+func (m *Monitor) noteExit(how string) {
+	if how == "" {
+		how = "ended"
+	}
+	if m.words != "" {
+		how += ": " + m.words
+	}
+	m.note(how)
+	m.words = ""
+}
+
+// failure is why it does not run.
+func (m *Monitor) failure() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.state.LastError == "" {
+		return "ended"
+	}
+	return m.state.LastError
+}
+
+// fail says what is wrong and tries again later.
+func (m *Monitor) fail(reason string) {
+	m.set(Failing, reason)
+	m.retryLater()
+}
+
+func (m *Monitor) retryLater() {
+	m.waiting = true
+	m.retry.Reset(m.delay)
+	m.delay = min(2*m.delay, m.maxDelay)
+}
+
+func (m *Monitor) noRetry() {
+	m.waiting = false
+	m.retry.Stop()
+}
+
+// set changes the condition; a change is logged, once.
+func (m *Monitor) set(c Condition, reason string) {
+	m.mu.Lock()
+	if m.state.Condition == c && m.state.Reason == reason {
+		m.mu.Unlock()
+		return
+	}
+	m.state.Condition, m.state.Reason = c, reason
+	m.mu.Unlock()
+	s := m.State()
+	switch c {
+	case Running:
+		m.told = ""
+		m.opt.Log.Info("suricata runs", "version", s.Version, "pid", s.PID, "capturing", capturing(s))
+	case Missing, Failing:
+		if m.told == reason { // one in a row of equal failures
+			break
+		}
+		m.told = reason
+		m.opt.Log.Error("suricata does not run: names are not seen", "state", c, "reason", reason)
+	case Stopped:
+		m.opt.Log.Info("suricata is stopped", "reason", reason)
+	}
+	if m.opt.Changed != nil {
+		m.opt.Changed(s)
+	}
+}
+
+func capturing(s State) string {
+	if s.NFLOGGroup != 0 {
+		return fmt.Sprintf("netfilter log group %d", s.NFLOGGroup)
+	}
+	return strings.Join(s.Interfaces, " ")
+}
+
+// note keeps the last error.
+func (m *Monitor) note(text string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.state.LastError = text
+}
+
+// recall learns from the log of a Suricata that an earlier run of this program left whether it captures.
+func (m *Monitor) recall() {
+	m.engine = true // a log that was emptied says nothing
+	if err := m.tail.fromEnd(); err != nil {
+		m.opt.Log.Warn("suricata's log cannot be read", "error", err)
+		return
+	}
+	m.readWith(func(line string) { m.follow(ParseLogLine(line).meaning()) })
+}
+
+// follow keeps track of whether Suricata captures.
+func (m *Monitor) follow(what logMeaning) {
+	m.engine = what.engine || m.engine && !what.begins && !what.ends
+}
+
+// readLog takes in the new lines of Suricata's log.
+func (m *Monitor) readLog() {
+	m.readWith(func(line string) {
+		l := ParseLogLine(line)
+		what := l.meaning()
+		m.follow(what)
+		if l.Level >= slog.LevelError {
+			m.words = l.Message
+			m.note(l.Message)
+		}
+		if what.drops != (Drops{}) {
+			m.mu.Lock()
+			m.state.Drops.Events += what.drops.Events
+			m.state.Drops.Packets += what.drops.Packets
+			m.mu.Unlock()
+		}
+		if what.routine {
+			m.opt.Log.Debug("suricata: " + l.Message)
+			return
+		}
+		m.relay.add(l)
+	})
+}
+
+func (m *Monitor) readWith(f func(string)) {
+	for more := true; more; {
+		var err error
+		if more, err = m.tail.read(f); err != nil {
+			m.relay.add(LogLine{slog.LevelWarn, cleanText("its log cannot be read: " + err.Error())})
+		}
+	}
+}
