@@ -36,6 +36,29 @@ func with(f func(c *Config)) Config {
 	return c
 }
 
+// TestValidation: what procd is told of the options names all of them.
+func TestValidation(t *testing.T) {
+	script, err := os.ReadFile("../files/etc/init.d/pakon")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for typ, options := range known {
+		_, validation, ok := strings.Cut(string(script), "uci_load_validate pakon "+typ+" ")
+		if !ok {
+			t.Errorf("no validation of %s", typ)
+		}
+		validation, _, _ = strings.Cut(validation, "\n}")
+		for _, o := range options {
+			if !strings.Contains(validation, "'"+o+":") {
+				t.Errorf("%s.%s is not validated", typ, o)
+			}
+		}
+		if got := strings.Count(validation, "\t'"); got != len(options) {
+			t.Errorf("%s: %d options validated, want %d", typ, got, len(options))
+		}
+	}
+}
+
 // TestReferenceFile: what is installed says in words what holds without it.
 func TestReferenceFile(t *testing.T) {
 	content, err := os.ReadFile("../files/etc/config/pakon")
