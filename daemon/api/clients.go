@@ -54,6 +54,10 @@ func (a *API) clients(ctx context.Context, _ ubus.Table, b *ubus.Builder) error 
 }
 
 func appendClient(b *ubus.Builder, d *client.Device, t store.Total) {
+	first, last := d.FirstSeen, max(d.LastSeen, t.Last)
+	if t.First > 0 { // the daemon may have been started since
+		first = min(first, t.First)
+	}
 	b.Table("")
 	b.String("mac", d.MAC.String())
 	b.String("name", bounded(d.Name))
@@ -64,8 +68,8 @@ func appendClient(b *ubus.Builder, d *client.Device, t store.Total) {
 	}
 	b.Close()
 	b.String("interface", bounded(d.Interface))
-	b.Int("first_seen", floorSecond(d.FirstSeen))
-	b.Int("last_seen", floorSecond(max(d.LastSeen, t.Last)))
+	b.Int("first_seen", floorSecond(first))
+	b.Int("last_seen", floorSecond(last))
 	b.Int("sent", count(t.Sent))
 	b.Int("recvd", count(t.Recvd))
 	b.Close()

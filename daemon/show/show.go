@@ -189,4 +189,4 @@ func (c *command) call(ctx context.Context, method string, args ubus.Table) (ubu
 	return nil, fmt.Errorf("asking the daemon: %w", err)
 }
 
-var errAbsent = errors.New("Pakon is not running: start it with /etc/init.d/pakon start")
+var errAbsent = errors.New("pakon is not running: start it with /etc/init.d/pakon start")

@@ -1,0 +1,269 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"pakon/daemon/client"
+	"pakon/daemon/flow"
+	"pakon/ubus"
+)
+
+// golden compares a reply, as JSON, with a file of testdata. UPDATE=1 writes it.
+func golden(t testing.TB, name string, reply ubus.Table) {
+	t.Helper()
+	got := string(ubus.AppendJSON(nil, reply, true)) + "\n"
+	path := filepath.Join("testdata", name)
+	if os.Getenv("UPDATE") != "" {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s is\n%s, want\n%s", name, got, want)
+	}
+}
+
+func TestSummary(t *testing.T) {
+	r := newRig(t, Config{Store: openStore(t,
+		aFlow(40*24*time.Hour, nil),
+		aFlow(26*time.Hour, nil),
+		aFlow(25*time.Hour, func(f *flow.Flow) { f.Name = "x.fbcdn.net" }),
+		aFlow(2*time.Hour, func(f *flow.Flow) { f.Client = client.MAC{} }),
+		aFlow(time.Hour, func(f *flow.Flow) { f.Client, f.Name, f.Sent = phone, "", 1<<40 }),
+	)})
+	for name, args := range map[string]string{
+		"summary-default.json":    `{}`,
+		"summary-day.json":        `{"by":"day","start":"-7d"}`,
+		"summary-hour-host.json":  `{"by":["hour","hostname"],"start":"-7d","mac":"laptop"}`,
+		"summary-week-month.json": `{"by":"week,month"}`,
+		"summary-limit.json":      `{"by":"hostname","limit":1}`,
+		"summary-nobody.json":     `{"mac":"nobody"}`,
+	} {
+		reply, err := r.json(t, "summary", args)
+		if err != nil {
+			t.Errorf("%s: %v\n%s", args, err, r.log.take())
+			continue
+		}
+		golden(t, name, reply)
+	}
+}
+
+func TestClients(t *testing.T) {
+	hosts := client.New(slog.New(slog.DiscardHandler))
+	hosts.SetHosts([]client.Host{{Name: "zebra", MACs: []client.MAC{laptop}}, {Name: "Apple", MACs: []client.MAC{phone}}})
+	seen := testNow.Add(-3 * time.Hour)
+	tablet := client.MAC{0, 0, 0, 0, 0, 9}
+	hosts.Seen(laptop, netip.MustParseAddr("192.168.1.10"), "br-lan", seen.UnixMilli())
+	hosts.Seen(laptop, netip.MustParseAddr("2001:db8::10"), "br-lan", seen.Add(time.Hour).UnixMilli())
+	hosts.Seen(tablet, netip.MustParseAddr("192.168.1.11"), "br-guest_turris", seen.UnixMilli())
+	r := newRig(t, Config{Clients: hosts, Store: openStore(t,
+		aFlow(30*time.Hour, nil), // too long ago
+		aFlow(20*time.Hour, nil),
+		aFlow(10*time.Hour, nil),
+		aFlow(time.Hour, func(f *flow.Flow) { f.Client = phone }),
+		aFlow(time.Hour, func(f *flow.Flow) { f.Client = client.MAC{} }),
+	)})
+	reply, err := r.json(t, "clients", `{"ubus_rpc_session":"x"}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "clients.json", reply)
+}
+
+func TestStatus(t *testing.T) {
+	full := Status{
+		Version: "3.0.0", Uptime: 3*time.Hour + 1500*time.Millisecond, Mode: "tap", BytesFrom: "suricata",
+		Interfaces: []InterfaceStatus{{"br-lan", "up"}, {"br-guest_turris", "missing"}},
+		Suricata: SuricataStatus{State: "running", Version: "7.0.10", PID: 1234, Since: testNow.Add(-time.Hour), Restarts: 2,
+			Error: "exit status 1", Packets: 1 << 40, Drops: 17},
+		Events: EventStatus{Types: []Count{{"dns", 3}, {"flow", 5_000_000_000}}, Fates: []Count{{"recorded", 2}},
+			Malformed: 1, TooLong: 2, Dropped: 3, NamesDropped: 4, Connections: 5},
+		Flows:    FlowStatus{Running: 6, Live: 7, Limit: 3_000_000, Lost: 8, Oldest: testNow.Add(-20 * time.Hour), Newest: testNow},
+		Database: DatabaseStatus{Path: "/var/lib/pakon.db", Bytes: 4096, Names: 9, Clients: 10, Error: "disk full"},
+		Lists:    ListStatus{Groups: 11, Ignored: 12},
+		Config:   ConfigStatus{Loaded: testNow, Error: "line 3: bad", Problems: []string{"option mode: \"x\": want tap or filter"}},
+		Warnings: []string{"flow offloading is on"},
+	}
+	status := full
+	r := newRig(t, Config{Store: &recorder{}, Status: func(context.Context) Status { return status }})
+	reply, err := r.json(t, "status", `{}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "status.json", reply)
+
+	status = Status{}
+	if reply, err = r.json(t, "status", `{}`); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "status-empty.json", reply)
+
+	status.Warnings = make([]string, 5000)
+	for i := range status.Warnings {
+		status.Warnings[i] = strings.Repeat("ž", 3000)
+	}
+	if reply, err = r.json(t, "status", `{}`); err != nil {
+		t.Fatal(err)
+	}
+	warnings, _ := reply.Array("warnings")
+	more, _ := reply.Int("warnings_left_off")
+	if len(warnings) != maxLines || more != 5000-maxLines || len(warnings[0].(string)) > 1003 {
+		t.Errorf("%d warnings, %d left off", len(warnings), more)
+	}
+}
+
+func TestReload(t *testing.T) {
+	var failure error
+	calls := 0
+	r := newRig(t, Config{Store: &recorder{}, Reload: func(context.Context) error {
+		calls++
+		return failure
+	}})
+	if _, err := r.json(t, "reload", `{}`); err != nil || calls != 1 {
+		t.Errorf("reload: %v, %d calls", err, calls)
+	}
+	failure = errors.New("no such file")
+	_, err := r.json(t, "reload", `{}`)
+	wantStatus(t, err, ubus.StatusUnknownError)
+	if log := r.log.take(); !strings.Contains(log, "no such file") {
+		t.Errorf("log %q", log)
+	}
+}
+
+// The object publishes what is there and nothing else.
+func TestSignature(t *testing.T) {
+	r := newRig(t, Config{Store: &recorder{}})
+	objects, err := r.caller.Lookup(t.Context(), Path)
+	if err != nil || len(objects) != 1 {
+		t.Fatalf("%d objects, %v", len(objects), err)
+	}
+	var got []string
+	for _, m := range objects[0].Methods {
+		var args []string
+		for _, a := range m.Args {
+			args = append(args, a.Name+":"+a.Type.String())
+		}
+		got = append(got, m.Name+"("+strings.Join(args, " ")+")")
+	}
+	const filters = "start:String end:String mac:Array hostname:Array filter:Boolean direction:String limit:Integer"
+	want := "query(" + filters + " aggregate:Boolean sort:String cursor:String) summary(" + filters + " by:Array) clients() status() reload()"
+	if s := strings.Join(got, " "); s != want {
+		t.Errorf("methods\n%s, want\n%s", s, want)
+	}
+	for _, method := range []string{"forget", "archive", "backup"} {
+		_, err := r.json(t, method, `{}`)
+		wantStatus(t, err, ubus.StatusMethodNotFound)
+	}
+}
+
+type note struct {
+	typ  string
+	data ubus.Table
+}
+
+// subscribe returns what the object tells, once it knows of the subscriber.
+func (r *rig) subscribe(t *testing.T) <-chan note {
+	t.Helper()
+	notes := make(chan note, 100)
+	t.Cleanup(r.caller.Subscribe(Path, func(typ string, data ubus.Table) { notes <- note{typ, data} }))
+	// The bus tells the object of its first subscriber at some moment; a
+	// notification that comes through shows that it has.
+	for deadline := time.After(20 * time.Second); ; {
+		if err := r.NotifySuricata("probe"); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-notes:
+			for len(notes) > 0 {
+				<-notes
+			}
+			return notes
+		case <-time.After(time.Millisecond):
+		case <-deadline:
+			t.Fatal("no subscriber")
+		}
+	}
+}
+
+func next(t *testing.T, notes <-chan note) note {
+	t.Helper()
+	for {
+		select {
+		case n := <-notes:
+			if state, _ := n.data.String("state"); state == "probe" {
+				continue
+			}
+			return n
+		case <-time.After(20 * time.Second):
+			t.Fatal("no notification")
+		}
+	}
+}
+
+func TestNotifications(t *testing.T) {
+	r := newRig(t, Config{Store: &recorder{}})
+	// Nobody listens: nothing happens.
+	if err := r.Stored([]flow.Flow{aFlow(time.Hour, nil)}); err != nil {
+		t.Fatal(err)
+	}
+	notes := r.subscribe(t)
+	if err := r.NotifySuricata("running"); err != nil {
+		t.Fatal(err)
+	}
+	if n := next(t, notes); n.typ != "suricata" || string(ubus.AppendJSON(nil, n.data, false)) != `{"state":"running"}` {
+		t.Errorf("notification %v", n)
+	}
+	if err := r.NotifyClient(client.Device{MAC: phone, Name: "Apple", Interface: "br-lan",
+		Addresses: []netip.Addr{netip.MustParseAddr("192.168.1.11"), netip.MustParseAddr("192.168.1.12")}}); err != nil {
+		t.Fatal(err)
+	}
+	const wantClient = `{"mac":"02:11:22:33:44:55","name":"Apple","address":"192.168.1.11","interface":"br-lan"}`
+	if n := next(t, notes); n.typ != "client.new" || string(ubus.AppendJSON(nil, n.data, false)) != wantClient {
+		t.Errorf("notification %v", n)
+	}
+
+	flows := []flow.Flow{
+		aFlow(time.Hour, nil),
+		aFlow(time.Hour, func(f *flow.Flow) { f.Name = "x.ads.example" }),
+		aFlow(time.Hour, func(f *flow.Flow) { f.Name, f.Direction = "x.fbcdn.net", flow.In }),
+		aFlow(time.Hour, func(f *flow.Flow) { f.Name = "" }),
+	}
+	if err := r.Stored(flows); err != nil {
+		t.Fatal(err)
+	}
+	n := next(t, notes)
+	if n.typ != "flows" {
+		t.Fatalf("notification %v", n)
+	}
+	golden(t, "notify-flows.json", n.data)
+
+	// Many flows come in several notifications, each below the limit of the bus.
+	many := make([]flow.Flow, 1000)
+	for i := range many {
+		many[i] = flows[0]
+	}
+	if err := r.Stored(many); err != nil {
+		t.Fatal(err)
+	}
+	got := int64(0)
+	for got < 1000 {
+		n := next(t, notes)
+		if before, _ := n.data.Int("before"); before != 5+got {
+			t.Fatalf("before is %d, want %d", before, 5+got)
+		}
+		rows, _ := n.data.Array("flows")
+		got += int64(len(rows))
+	}
+}
