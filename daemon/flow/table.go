@@ -121,9 +121,9 @@ func (t *Table) dns(ev *suricata.Event) Fate {
 	if !t.monitored(ev.Interface) {
 		return OtherInterface
 	}
-	addr, mac := ev.Src.Addr(), client.MAC(ev.SrcMAC)
-	if ev.DNS.Version >= 3 {
-		addr, mac = ev.Dst.Addr(), client.MAC(ev.DstMAC)
+	addr, mac := ev.Client().Addr(), client.MAC(ev.SrcMAC)
+	if addr != ev.Src.Addr() {
+		mac = client.MAC(ev.DstMAC)
 	}
 	if !addr.IsValid() {
 		return BadEvent
@@ -152,25 +152,41 @@ func (t *Table) named(ev *suricata.Event) Fate {
 	if !t.monitored(ev.Interface) {
 		return OtherInterface
 	}
-	stated, fate := t.clean(ev.Name)
-	certificate := ""
-	if stated == "" && ev.Kind == suricata.TLS && len(ev.Subject) <= maxSubjectDN {
-		certificate, _ = t.clean(trimWildcard(suricata.CommonName(ev.Subject)))
-	}
-	if stated == "" && certificate == "" {
-		return fate
-	}
 	p, _ := t.pending.Get(ev.FlowID)
+	stated, fate := t.clean(ev.Name)
 	if source := sourceOf(ev.Kind); stated != "" && source > p.source {
 		p.name, p.source = stated, source
 	}
-	if p.certificate == "" {
-		p.certificate = certificate
+	if ev.Kind == suricata.TLS && p.source == name.None {
+		if len(ev.Subject) <= maxSubjectDN {
+			p.certificate, _ = t.clean(trimWildcard(suricata.CommonName(ev.Subject)))
+		}
+		// The connection begins now; by its end the answer may be forgotten.
+		if p.name = t.answered(ev, p.certificate); p.name != "" {
+			p.source = name.DNS
+		}
+	}
+	if p == (pending{}) {
+		return fate
 	}
 	if t.pending.Add(ev.FlowID, p) {
 		t.counters.namesDropped.Add(1)
 	}
+	if stated == "" {
+		return fate
+	}
 	return Named
+}
+
+// answered is the name by which the client found the far end of a connection
+// that begins.
+func (t *Table) answered(ev *suricata.Event, certificate string) string {
+	addr := ev.Src.Addr()
+	if !addr.IsValid() || !ev.Dst.Addr().IsValid() {
+		return ""
+	}
+	who := t.who(t.macOf(client.MAC(ev.SrcMAC), t.str(ev.Interface), addr), addr)
+	return t.memory.Lookup(who, ev.Dst.Addr(), ev.Time, certificate)
 }
 
 func sourceOf(k suricata.Kind) name.Source {
@@ -246,7 +262,7 @@ func isDNS(ev *suricata.Event) bool {
 
 // nameOf chooses the name of a flow that has ended, in the order of trust.
 func (t *Table) nameOf(p pending, f *Flow) (string, name.Source) {
-	if p.source > name.DNS {
+	if p.source != name.None {
 		return p.name, p.source
 	}
 	if f.Direction == Out {

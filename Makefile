@@ -1,0 +1,78 @@
+# Everything is built by Go alone; tests and the demo also use the programs that
+# `make tools` installs.
+
+GO        ?= go
+VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+DESTDIR   ?=
+# The router's processor, for `make install`: GOOS=linux GOARCH=arm GOARM=7 make install DESTDIR=...
+BIN       := bin
+LDFLAGS   := -s -w -X main.version=$(VERSION)
+BUILD     := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
+
+FUZZTIME  ?= 3s
+SCRIPTS   := $(wildcard files/etc/init.d/* files/etc/uci-defaults/*) .ci/run tests/tools
+
+.PHONY: build demo test lint fuzz bench bench-capture size install tools clean
+
+build:
+	$(BUILD) -o $(BIN)/pakon ./daemon
+	$(BUILD) -o $(BIN)/ubus ./ubus/cmd/ubus
+
+# A whole router at work, in network namespaces. ONCE=1 ends by itself.
+demo: tools build
+	$(GO) run ./tests/demo -pakon $(BIN)/pakon -ubus $(BIN)/ubus $(if $(ONCE),-once)
+
+test: tools build lint
+	$(GO) test -shuffle=on -race ./...
+	$(MAKE) --no-print-directory fuzz
+
+lint:
+	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt: $$out"; exit 1; fi
+	$(GO) vet ./...
+	GOARCH=arm GOARM=7 $(GO) vet ./daemon/... ./suricata/... ./ubus/... ./uci/... ./lists/...
+	$(GO) tool staticcheck ./...
+	shellcheck $(SCRIPTS)
+
+# Each fuzz target, briefly: the seeds and a few thousand mutations.
+fuzz:
+	@grep -rl --include='*_test.go' '^func Fuzz' . | while read -r file; do \
+		dir=$$(dirname "$$file"); \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$file"); do \
+			echo "fuzz $$dir $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$dir" >$(BIN)/fuzz.log 2>&1 || { cat $(BIN)/fuzz.log; exit 1; }; \
+		done || exit 1; \
+	done
+
+bench: build
+	GOARCH=arm GOARM=7 $(BUILD) -o $(BIN)/pakon-arm ./daemon
+	$(GO) run ./tests/bench -pakon $(BIN)/pakon -arm $(BIN)/pakon-arm -out bench.json
+
+# What the binary weighs, and what of it each dependency.
+size:
+	@for arch in arm arm64 amd64; do \
+		GOARCH=$$arch GOARM=7 $(BUILD) -o $(BIN)/pakon-$$arch ./daemon && \
+		printf '%-6s %9d bytes\n' "$$arch" "$$(stat -c %s $(BIN)/pakon-$$arch)"; \
+	done
+	@CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/pakon-symbols ./daemon
+	@$(GO) tool nm -size $(BIN)/pakon-symbols | awk '{ \
+		name = $$4; sub(/^type:\.eq\.|^go:itab\.\*?|^type:\*?/, "", name); \
+		n = split(name, part, "/"); mod = (n >= 3 && part[1] ~ /\./) ? part[1] "/" part[2] "/" part[3] : part[1]; \
+		if (n == 2 && part[1] ~ /\./) mod = part[1] "/" part[2]; \
+		sub(/\.[(A-Za-z_].*/, "", mod); size[mod] += $$2 } \
+		END { for (m in size) printf "%9d %s\n", size[m], m }' | sort -rn | head -20
+
+install: build
+	install -d $(DESTDIR)/usr/bin
+	install -m 755 $(BIN)/pakon $(DESTDIR)/usr/bin/pakon
+	ln -sf pakon $(DESTDIR)/usr/bin/pakon-show
+	cp -R files/. $(DESTDIR)/
+	chmod 755 $(DESTDIR)/etc/init.d/pakon $(DESTDIR)/etc/init.d/pakon-monitor $(DESTDIR)/etc/init.d/suricata-pakon
+	install -d $(DESTDIR)/usr/share/pakon-light/domains_replace $(DESTDIR)/usr/share/pakon-light/domains_ignore
+	install -d -m 700 $(DESTDIR)/srv/pakon
+
+# What tests and the demo need besides Go; as root on Debian it is installed.
+tools:
+	@tests/tools
+
+clean:
+	rm -rf $(BIN) bench.json

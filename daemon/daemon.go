@@ -1,0 +1,316 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"pakon/daemon/api"
+	"pakon/daemon/client"
+	"pakon/daemon/flow"
+	"pakon/daemon/store"
+	"pakon/suricata"
+	"pakon/ubus"
+)
+
+// busPatience is how long the start waits for the bus to tell whether procd is
+// there. On a router the bus is older than any service.
+const busPatience = 5 * time.Second
+
+// options are the daemon's command line.
+type options struct {
+	root       string
+	socket     string
+	noSuricata bool
+}
+
+// daemonCommand runs the daemon until the context ends.
+func daemonCommand(ctx context.Context, args []string, stderr io.Writer) int {
+	flags := flag.NewFlagSet("pakon daemon", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	var o options
+	flags.StringVar(&o.root, "root", "/", "put every path below `DIR`")
+	flags.StringVar(&o.socket, "ubus-socket", "", "use the bus at `PATH`")
+	flags.BoolVar(&o.noSuricata, "no-suricata", false, "start no Suricata; take events from whoever connects to eve.sock")
+	if err := flags.Parse(args); err != nil {
+		return usageStatus(err)
+	}
+	if flags.NArg() > 0 {
+		fmt.Fprintf(stderr, "pakon daemon: unknown argument %q\n", flags.Arg(0))
+		return 2
+	}
+	log := newLogger(stderr)
+	loc, err := routerZone(o.root)
+	if err != nil {
+		log.Warn(err.Error())
+	}
+	time.Local = loc
+	d, err := newDaemon(ctx, o, log)
+	if err != nil {
+		log.Error("Pakon can not start", "err", err)
+		return 1
+	}
+	if err := d.run(ctx); err != nil {
+		log.Error("Pakon ends", "err", err)
+		return 1
+	}
+	return 0
+}
+
+// usageStatus is the exit status after a command line that did not parse; the
+// flag package has said why.
+func usageStatus(err error) int {
+	if errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
+	return 2
+}
+
+// newLogger logs lines without a time: procd hands them to syslog, which has
+// its own.
+func newLogger(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{
+		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+			if len(groups) == 0 && a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		},
+	}))
+}
+
+// daemon is the parts, built and connected.
+type daemon struct {
+	options
+	paths   paths
+	log     *slog.Logger
+	started time.Time
+
+	clients *client.Table
+	table   *flow.Table
+	writer  *writer
+	store   *store.Store
+	events  *suricata.Listener
+	bus     *ubus.Client
+	api     *api.API
+	monitor atomic.Pointer[suricata.Monitor] // nil until it is known what supervises; always with --no-suricata
+
+	reloading sync.Mutex // one reload at a time
+	settings  atomic.Pointer[settings]
+	engine    atomic.Pointer[suricata.StatsCounters] // Suricata's latest counters
+}
+
+func newDaemon(ctx context.Context, o options, log *slog.Logger) (_ *daemon, err error) {
+	d := &daemon{options: o, paths: pathsBelow(o.root), log: log, started: time.Now()}
+	if o.socket == "" {
+		d.socket = d.paths.ubus
+	}
+	if err := os.MkdirAll(filepath.Dir(d.paths.live), 0o755); err != nil {
+		return nil, fmt.Errorf("make the folder of the live database: %w", err)
+	}
+	if err := os.MkdirAll(d.paths.run, 0o700); err != nil {
+		return nil, fmt.Errorf("make the folder of the sockets: %w", err)
+	}
+	s := d.read(nil)
+	d.settings.Store(s)
+	// The socket comes first: it tells a second instance.
+	if d.events, err = suricata.Listen(d.paths.eve, log); err != nil {
+		return nil, err
+	}
+	d.store, err = store.Open(ctx, store.Options{
+		Path:     d.paths.live,
+		MaxFlows: s.config.Monitor.DatabaseLimit,
+		Classify: func(name string) (string, bool) { return d.settings.Load().lists.Classify(name) },
+		Log:      log,
+	})
+	if err != nil {
+		return nil, errors.Join(err, d.events.Close())
+	}
+	d.clients = client.New(log)
+	d.clients.SetHosts(s.hosts)
+	d.writer = newWriter(d.store, log)
+	d.table = flow.New(d.clients, d.writer.add)
+	d.table.SetPolicy(s.policy())
+	d.bus = ubus.New(d.socket, log)
+	d.api = api.New(api.Config{
+		Store: d.store, Clients: d.clients, Status: d.status, Reload: d.reload,
+		Location: func() *time.Location { return time.Local }, Log: log,
+	})
+	if err := d.bus.Publish(d.api.Object()); err != nil {
+		return nil, errors.Join(err, d.store.Close(), d.events.Close())
+	}
+	return d, nil
+}
+
+// run runs the parts until the context ends or one fails. What captures ends
+// first, so that what it tells at its end is still recorded.
+func (d *daemon) run(ctx context.Context) error {
+	d.log.Info("Pakon starts", "version", version)
+	g, ctx := errgroup.WithContext(ctx)
+	late, capturing := context.WithCancel(context.WithoutCancel(ctx))
+	g.Go(func() error {
+		defer capturing()
+		return d.capture(ctx)
+	})
+	g.Go(func() error { return d.clients.Run(late) })
+	g.Go(func() error { return d.bus.Run(late) })
+	g.Go(func() error {
+		defer d.writer.finish()
+		defer d.table.Flush()
+		return d.events.Run(late, d.event, d.table.Flush)
+	})
+	g.Go(func() error { d.writer.run(); return nil })
+	g.Go(func() error { return d.follow(ctx) })
+	g.Go(func() error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.bus.Ready():
+			d.log.Info("the ubus object is there", "object", api.Path)
+		}
+		return nil
+	})
+	err := errors.Join(g.Wait(), d.store.Close())
+	if err == nil {
+		d.log.Info("Pakon ends")
+	}
+	return err
+}
+
+// event takes one event of Suricata.
+func (d *daemon) event(ev *suricata.Event) {
+	if ev.Kind == suricata.Stats {
+		s := ev.Stats
+		d.engine.Store(&s)
+	}
+	d.table.Event(ev)
+}
+
+// capture keeps Suricata running for the interfaces that are there, until the
+// context ends.
+func (d *daemon) capture(ctx context.Context) error {
+	if d.noSuricata {
+		<-ctx.Done()
+		return nil
+	}
+	service, keep, err := d.service(ctx)
+	if err != nil {
+		return err
+	}
+	m := suricata.NewMonitor(suricata.Options{
+		RunDir: d.paths.run, Service: service, KeepRunning: keep, Log: d.log,
+		Changed: func(s suricata.State) { d.notify(string(s.Condition)) },
+	})
+	d.monitor.Store(m)
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-d.clients.Ready():
+	}
+	d.applyCapture()
+	return m.Run(ctx)
+}
+
+// service chooses what runs Suricata: procd where it is on the bus, and then
+// Suricata may outlive the daemon, else the daemon itself.
+func (d *daemon) service(ctx context.Context) (_ suricata.Service, keep bool, err error) {
+	select {
+	case <-ctx.Done():
+		return nil, false, nil
+	case <-d.bus.Ready():
+	case <-time.After(busPatience):
+	}
+	procd, err := suricata.HasProcd(ctx, d.bus)
+	switch {
+	case procd:
+		return suricata.NewProcd(d.bus, d.log), true, nil
+	case err != nil && ctx.Err() == nil:
+		d.log.Warn("procd can not be asked for; Suricata is run without it", "err", err)
+	}
+	return suricata.NewChild(filepath.Join(d.paths.run, "suricata.json"), d.log), false, nil
+}
+
+func (d *daemon) notify(state string) {
+	if err := d.api.NotifySuricata(state); err != nil {
+		d.log.Warn("state of Suricata could not be told on the bus", "err", err)
+	}
+}
+
+// applyCapture tells Suricata's monitor which of the configured interfaces
+// there are.
+func (d *daemon) applyCapture() {
+	m := d.monitor.Load()
+	if m == nil {
+		return
+	}
+	var there []string
+	monitor := d.settings.Load().config.Monitor
+	if monitor.Enabled {
+		for _, name := range monitor.Interfaces {
+			if i, ok := d.clients.Interface(name); ok && i.Up {
+				there = append(there, name)
+			}
+		}
+	}
+	m.Apply(suricata.Settings{Interfaces: there})
+}
+
+// follow reacts to interfaces that come and go, and to SIGHUP, which asks to
+// read the configuration again.
+func (d *daemon) follow(ctx context.Context) error {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.clients.Changes():
+			d.applyCapture()
+		case <-hup:
+			if err := d.reload(ctx); err != nil {
+				d.log.Error("reload failed", "err", err)
+			}
+		}
+	}
+}
+
+// reload reads configuration, hosts and lists again and puts them in force.
+func (d *daemon) reload(ctx context.Context) error {
+	d.reloading.Lock()
+	defer d.reloading.Unlock()
+	s := d.read(d.settings.Load())
+	d.settings.Store(s)
+	d.clients.SetHosts(s.hosts)
+	d.table.SetPolicy(s.policy())
+	d.applyCapture()
+	if err := d.store.Reclassify(ctx); err != nil {
+		return fmt.Errorf("apply the lists to recorded names: %w", err)
+	}
+	return nil
+}
+
+// read reads the settings, says what is wrong with them, and saves those that
+// are good for a start that finds worse ones.
+func (d *daemon) read(last *settings) *settings {
+	s := readSettings(d.paths, last)
+	s.tell(d.log, last)
+	if s.refused == nil {
+		if err := saveConfig(d.paths.saved, s.config); err != nil {
+			d.log.Warn(err.Error())
+		}
+	}
+	return s
+}

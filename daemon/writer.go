@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"pakon/daemon/flow"
+)
+
+const (
+	writeDelay  = 250 * time.Millisecond // from the first waiting flow to its commit
+	retryDelay  = time.Second            // after the store refused
+	writeBatch  = 1024                   // flows in a transaction
+	maxUnstored = 16384                  // flows kept while the store refuses them
+)
+
+// adder stores flows, all of them or none.
+type adder interface {
+	Add(context.Context, []flow.Flow) error
+}
+
+// writer stores flows in batches: a transaction costs far more than a flow.
+// Flows that the store refuses wait within a bound and are tried again with
+// the next ones.
+type writer struct {
+	store   adder
+	log     *slog.Logger
+	in      chan []flow.Flow
+	free    sync.Pool
+	lost    atomic.Uint64
+	failure atomic.Pointer[string] // why the store refuses; nil if it does not
+}
+
+func newWriter(store adder, log *slog.Logger) *writer {
+	return &writer{store: store, log: log, in: make(chan []flow.Flow, 4)}
+}
+
+// add hands flows over; it copies them. It waits while the writer is behind,
+// and must not be called after finish.
+func (w *writer) add(flows []flow.Flow) {
+	b, _ := w.free.Get().(*[]flow.Flow)
+	if b == nil {
+		b = new([]flow.Flow)
+	}
+	w.in <- append((*b)[:0], flows...)
+}
+
+// finish tells that no more flows come; run then stores what is left and ends.
+func (w *writer) finish() { close(w.in) }
+
+// run stores flows until finish. It does not end with the daemon's context, so
+// that what was seen before is stored.
+func (w *writer) run() {
+	waiting := make([]flow.Flow, 0, writeBatch)
+	var due <-chan time.Time
+	for {
+		select {
+		case b, ok := <-w.in:
+			if !ok {
+				w.write(waiting)
+				w.lost.Add(uint64(len(waiting)))
+				return
+			}
+			waiting = append(waiting, b...)
+			clear(b)
+			w.free.Put(&b)
+			if due == nil {
+				due = time.After(writeDelay)
+			}
+			if len(waiting) < writeBatch {
+				continue
+			}
+		case <-due:
+		}
+		due = nil
+		if waiting = w.write(waiting); len(waiting) > 0 {
+			due = time.After(retryDelay)
+		}
+	}
+}
+
+// write stores the flows and returns those that still wait.
+func (w *writer) write(flows []flow.Flow) []flow.Flow {
+	for len(flows) > 0 {
+		n := min(len(flows), writeBatch)
+		if err := w.store.Add(context.Background(), flows[:n]); err != nil {
+			return w.refused(flows, err)
+		}
+		if w.failure.Swap(nil) != nil {
+			w.log.Info("flows are stored again")
+		}
+		flows = flows[:copy(flows, flows[n:])]
+	}
+	return flows
+}
+
+func (w *writer) refused(flows []flow.Flow, err error) []flow.Flow {
+	text := fmt.Sprint(err)
+	if w.failure.Swap(&text) == nil {
+		w.log.Error("flows can not be stored; they wait in memory", "limit", maxUnstored, "err", err)
+	}
+	if over := len(flows) - maxUnstored; over > 0 {
+		w.lost.Add(uint64(over))
+		flows = flows[:copy(flows, flows[over:])]
+	}
+	return flows
+}
