@@ -1,6 +1,7 @@
 package uci
 
 import (
+	"fmt"
 	"slices"
 	"time"
 )
@@ -9,7 +10,7 @@ import (
 type Config struct {
 	Monitor Monitor
 	Archive Archive
-	Rules   []Rule // how the archive is merged, from the finest level to the coarsest; never empty
+	Rules   []Rule // how the archive is merged, from the finest level to the coarsest; at least 1, at most 16
 }
 
 // Monitor is what is watched and recorded: section `config monitor 'monitor'`.
@@ -67,6 +68,9 @@ func Default() Config {
 		},
 	}
 }
+
+// maxRules bounds the levels of the archive.
+const maxRules = 16
 
 // configFile is the name of Pakon's configuration.
 const configFile = "pakon"
@@ -126,6 +130,10 @@ func (s *settings) readArchive(key string, a *Archive) {
 func (s *settings) readRules(keys []string, defaults []Rule) []Rule {
 	var rules []Rule
 	for i, key := range keys {
+		if i == maxRules {
+			s.warn(key, "", "", fmt.Sprintf("at most %d sections of type archive_rule: this one and those behind it are not used", maxRules))
+			break
+		}
 		r := Rule{UpTo: -1, Window: -1}
 		if i < len(defaults) {
 			r = defaults[i]

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -185,6 +186,18 @@ func TestRead(t *testing.T) {
 				c.Rules = []Rule{r, r, r, r}
 			}),
 			problems: []string{"warning @archive_rule[1].up_to=30d", "warning @archive_rule[2].up_to=30d", "warning @archive_rule[3].up_to=30d", "@archive_rule[4].up_to="},
+		},
+		"too many rules": {
+			file: strings.Repeat("config archive_rule\noption up_to 1h\noption window 60\n", maxRules+2),
+			want: with(func(c *Config) {
+				c.Rules = slices.Repeat([]Rule{{time.Hour, time.Minute, 0}}, maxRules)
+			}),
+			problems: func() (all []string) {
+				for i := 1; i < maxRules; i++ {
+					all = append(all, fmt.Sprintf("warning @archive_rule[%d].up_to=1h", i))
+				}
+				return append(all, fmt.Sprintf("warning @archive_rule[%d]=", maxRules))
+			}(),
 		},
 		"staged": {
 			file: monitor + "list interface br-lan\n" + archive + "config archive_rule\noption up_to 1d\noption window 60\n",

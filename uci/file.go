@@ -3,9 +3,8 @@ package uci
 // A file is a configuration file while it is read.
 type file struct {
 	reader
-	pkg      *Package
-	section  int // index of the section that options go to, -1 before the first
-	sections int // how many sections there were, for the names of anonymous ones
+	pkg     *Package
+	section int // index of the section that options go to, -1 before the first
 }
 
 // parseFile reads the text of a configuration file.
@@ -88,22 +87,20 @@ func (f *file) parseConfig(word string) error {
 
 // openSection begins a section, or goes on with the one of that name.
 func (f *file) openSection(typ, name string) error {
-	for i, s := range f.pkg.Sections {
-		if name == "" || s.Name != name {
-			continue
+	if name != "" {
+		if i := f.pkg.index(name); i >= 0 {
+			if f.pkg.Sections[i].Type != typ {
+				return f.errorf("section of different type overwrites prior section with same name")
+			}
+			f.section = i
+			return nil
 		}
-		if s.Type != typ {
-			return f.errorf("section of different type overwrites prior section with same name")
-		}
-		f.section = i
-		return nil
-	}
-	f.sections++
-	s := Section{Type: typ, Name: name, Anonymous: name == ""}
-	if s.Anonymous {
-		s.Name = anonymousName(f.sections, typ)
 	}
 	f.section = len(f.pkg.Sections)
+	s := Section{Type: typ, Name: name, Anonymous: name == ""}
+	if s.Anonymous {
+		s.Name = anonymousName(f.section+1, typ)
+	}
 	f.pkg.Sections = append(f.pkg.Sections, s)
 	return nil
 }

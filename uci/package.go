@@ -130,22 +130,32 @@ func readLocked(path string) (text []byte, unlock func(), err error) {
 	return text, func() { f.Close() }, nil
 }
 
-// section finds the first section of a name.
-func (p *Package) section(name string) *Section {
-	i := slices.IndexFunc(p.Sections, func(s Section) bool { return s.Name == name })
-	if i < 0 {
-		return nil
+// index finds the first section of a name; -1 if there is none.
+func (p *Package) index(name string) int {
+	for i := range p.Sections {
+		if p.Sections[i].Name == name {
+			return i
+		}
 	}
-	return &p.Sections[i]
+	return -1
 }
 
-// option finds an option by name.
-func (s *Section) option(name string) *Option {
-	i := slices.IndexFunc(s.Options, func(o Option) bool { return o.Name == name })
-	if i < 0 {
-		return nil
+// section finds the first section of a name; nil if there is none.
+func (p *Package) section(name string) *Section {
+	if i := p.index(name); i >= 0 {
+		return &p.Sections[i]
 	}
-	return &s.Options[i]
+	return nil
+}
+
+// option finds an option by name; nil if there is none.
+func (s *Section) option(name string) *Option {
+	for i := range s.Options {
+		if s.Options[i].Name == name {
+			return &s.Options[i]
+		}
+	}
+	return nil
 }
 
 // set makes an option of the only value v, in the place where a former option
