@@ -52,6 +52,9 @@ func (c *command) clients(ctx context.Context, args []string) error {
 func (c *command) clientCells(t ubus.Table) []string {
 	name, _ := t.String("name")
 	mac, _ := t.String("mac")
+	if mac == "" {
+		mac = "?" // all devices whose address is not known
+	}
 	iface, _ := t.String("interface")
 	list, _ := t.Array("addresses")
 	var addresses []string

@@ -80,14 +80,14 @@ func (c *command) showOptions(o *showOptions) []option {
 			o.by = s
 			return checkBy(s)
 		}},
-		{0, "direction", "out|in|both", "who opened the connection: the device (the default),\nsomeone outside, or either", func(s string) error {
+		{0, "direction", "DIR", "out, in or both: who opened the connection: the device\n(the default), someone outside, or either", func(s string) error {
 			if s != "out" && s != "in" && s != "both" {
 				return usagef("option --direction: %q: want out, in or both", s)
 			}
 			o.direction = s
 			return nil
 		}},
-		{0, "sort", "KEY", "time, sent, recvd, total or duration; in front of it\n- for descending order", func(s string) error {
+		{0, "sort", "KEY", "time, sent, recvd, total or duration; with - in\nfront of it for descending order", func(s string) error {
 			switch strings.TrimPrefix(s, "-") {
 			case "time", "sent", "recvd", "total", "duration":
 				o.sort = s

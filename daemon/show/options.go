@@ -135,7 +135,7 @@ func printHelp(w io.Writer, usage, about string, options []option, after string)
 		if o.value != "" {
 			left += " " + o.value
 		}
-		fmt.Fprintf(&b, "%-26s %s\n", left, strings.ReplaceAll(o.help, "\n", "\n"+strings.Repeat(" ", 27)))
+		fmt.Fprintf(&b, "%-28s %s\n", left, strings.ReplaceAll(o.help, "\n", "\n"+strings.Repeat(" ", 29)))
 	}
 	if after != "" {
 		b.WriteString("\n" + after)

@@ -73,7 +73,7 @@ func (s *statusText) write(t ubus.Table) {
 	if lists, ok := t.Table("lists"); ok {
 		groups, _ := lists.Int("groups")
 		ignored, _ := lists.Int("ignored")
-		s.line("Lists", "%d names are grouped, %d hidden", groups, ignored)
+		s.line("Lists", "%d for grouping names, %d names are hidden", groups, ignored)
 	}
 	config, _ := t.Table("config")
 	s.config(config)
