@@ -1,0 +1,352 @@
+package flow
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"pakon/daemon/client"
+	"pakon/daemon/name"
+)
+
+const (
+	phoneMAC  = "02:aa:00:00:00:10"
+	laptopMAC = "02:aa:00:00:00:11"
+	routerMAC = "02:00:00:00:01:01"
+)
+
+func mac(s string) client.MAC {
+	m, err := client.ParseMAC(s)
+	if err != nil {
+		panic(err)
+	}
+	return m
+}
+
+// home is a router with br-lan, 192.168.1.0/24 and 2001:db8:1::/64.
+func home() *lan {
+	return &lan{
+		interfaces: map[string]client.Interface{"br-lan": {
+			Name: "br-lan", Index: 3, MAC: mac(routerMAC), Up: true,
+			Prefixes: []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24"), netip.MustParsePrefix("2001:db8:1::/64")},
+		}},
+		neighbours: map[netip.Addr]client.MAC{netip.MustParseAddr("192.168.1.10"): mac(phoneMAC)},
+		macs:       map[client.MAC]bool{mac(routerMAC): true},
+		addrs:      map[netip.Addr]bool{netip.MustParseAddr("192.168.1.1"): true, netip.MustParseAddr("2001:db8:1::1"): true},
+		seen:       map[client.MAC]int64{},
+	}
+}
+
+// Events as Suricata writes them, with what a test varies.
+type conn struct {
+	id             int
+	iface          string // "" for br-lan, "-" for none
+	src, dst       string // address:port
+	srcMAC, dstMAC string
+	proto          string // "" for TCP
+	app            string
+	sent, recvd    int
+}
+
+func (c conn) head(kind string) string {
+	iface := ""
+	if c.iface != "-" {
+		if c.iface == "" {
+			c.iface = "br-lan"
+		}
+		iface = fmt.Sprintf(`"in_iface":%q,`, c.iface)
+	}
+	if c.proto == "" {
+		c.proto = "TCP"
+	}
+	src, dst := netip.MustParseAddrPort(c.src), netip.MustParseAddrPort(c.dst)
+	return fmt.Sprintf(`{"timestamp":"2026-11-22T12:00:00.500000+0000","flow_id":%d,%s"event_type":%q,"src_ip":%q,"src_port":%d,"dest_ip":%q,"dest_port":%d,"proto":%q`,
+		c.id, iface, kind, src.Addr(), src.Port(), dst.Addr(), dst.Port(), c.proto)
+}
+
+func (c conn) tls(body string) string  { return c.head("tls") + `,"tls":{` + body + "}}" }
+func (c conn) http(body string) string { return c.head("http") + `,"http":{` + body + "}}" }
+func (c conn) quic(body string) string { return c.head("quic") + `,"quic":{` + body + "}}" }
+
+func (c conn) end() string {
+	ether := ""
+	if c.srcMAC != "" {
+		ether = fmt.Sprintf(`,"ether":{"dest_macs":[%q],"src_macs":[%q]}`, c.dstMAC, c.srcMAC)
+	}
+	return c.head("flow") + fmt.Sprintf(`,"app_proto":%q,"flow":{"pkts_toserver":1,"pkts_toclient":1,"bytes_toserver":%d,"bytes_toclient":%d,"start":"2026-11-22T12:00:00.400000+0000","end":"2026-11-22T12:00:09.100000+0000","state":"closed","reason":"timeout"}%s}`,
+		c.app, c.sent, c.recvd, ether)
+}
+
+// answer is a DNS answer that the client of c received a moment before.
+func (c conn) answer(asked, addr string) string {
+	c.dst = netip.AddrPortFrom(netip.MustParseAddr("192.168.1.1"), 53).String()
+	c.proto, c.id = "UDP", c.id+1000
+	ether := ""
+	if c.srcMAC != "" {
+		ether = fmt.Sprintf(`"ether":{"src_mac":%q,"dest_mac":%q},`, c.srcMAC, routerMAC)
+	}
+	return c.head("dns") + fmt.Sprintf(`,%s"dns":{"version":2,"type":"answer","id":1,"rrname":%q,"rrtype":"A","rcode":"NOERROR","answers":[{"rrname":%q,"rrtype":"A","ttl":60,"rdata":%q}]}}`,
+		ether, asked, asked, addr)
+}
+
+var browse = conn{id: 1, src: "192.168.1.10:50000", dst: "203.0.113.80:443", srcMAC: phoneMAC, dstMAC: routerMAC, app: "tls", sent: 1000, recvd: 5000}
+
+func TestFlowOfAConnection(t *testing.T) {
+	clients := home()
+	tab, got := newTable(clients, Policy{Interfaces: []string{"br-lan"}})
+	play(t, tab, strings.NewReader(browse.tls(`"sni":"Www.Example.ORG"`)+"\n"+browse.end()))
+	want := Flow{
+		Start: 1795348800400, End: 1795348809100,
+		Client: mac(phoneMAC), ClientAddr: netip.MustParseAddr("192.168.1.10"), Remote: netip.MustParseAddr("203.0.113.80"),
+		Port: 443, Proto: TCP, Direction: Out, Name: "www.example.org", Source: name.TLS, App: "tls", Interface: "br-lan",
+		Sent: 1000, Recvd: 5000,
+	}
+	if len(*got) != 1 || (*got)[0] != want {
+		t.Errorf("got  %+v\nwant %+v", *got, want)
+	}
+	if clients.seen[mac(phoneMAC)] != want.End {
+		t.Errorf("the device was seen at %d, want %d", clients.seen[mac(phoneMAC)], want.End)
+	}
+}
+
+// with returns c changed by f.
+func with(c conn, f func(*conn)) conn { f(&c); return c }
+
+func TestNames(t *testing.T) {
+	c := browse
+	cert := `"subject":"C=US, CN=cert.example.org"`
+	tests := []struct {
+		name   string
+		events []string
+		want   string
+		source name.Source
+	}{
+		{"none", nil, "", name.None},
+		{"TLS", []string{c.tls(`"sni":"a.example"`)}, "a.example", name.TLS},
+		{"HTTP", []string{c.http(`"hostname":"a.example:8080"`)}, "a.example", name.HTTP},
+		{"QUIC", []string{c.quic(`"version":"1"`), c.quic(`"sni":"a.example"`), c.quic(`"version":"1"`)}, "a.example", name.QUIC},
+		{"first of several requests", []string{c.http(`"hostname":"a.example"`), c.http(`"hostname":"b.example"`)}, "a.example", name.HTTP},
+		{"SNI over Host, whichever comes first", []string{c.http(`"hostname":"a.example"`), c.tls(`"sni":"b.example"`), c.http(`"hostname":"c.example"`)}, "b.example", name.TLS},
+		{"DNS", []string{c.answer("a.example", "203.0.113.80")}, "a.example", name.DNS},
+		{"DNS of another address", []string{c.answer("a.example", "203.0.113.81")}, "", name.None},
+		{"DNS of another client", []string{with(c, func(c *conn) { c.srcMAC = laptopMAC }).answer("a.example", "203.0.113.80")}, "", name.None},
+		{"SNI over DNS", []string{c.answer("a.example", "203.0.113.80"), c.tls(`"sni":"b.example"`)}, "b.example", name.TLS},
+		{"certificate", []string{c.tls(cert)}, "cert.example.org", name.Certificate},
+		{"wildcard certificate", []string{c.tls(`"subject":"CN=*.example.org"`)}, "example.org", name.Certificate},
+		{"DNS over certificate", []string{c.answer("a.example", "203.0.113.80"), c.tls(cert)}, "a.example", name.DNS},
+		{"certificate chooses among DNS names", []string{c.answer("cert.example.org", "203.0.113.80"), c.answer("a.example", "203.0.113.80"), c.tls(cert)}, "cert.example.org", name.DNS},
+		{"a bad SNI", []string{c.answer("a.example", "203.0.113.80"), c.tls(`"sni":"a\u0000b"`)}, "a.example", name.DNS},
+		{"an address as Host", []string{c.http(`"hostname":"203.0.113.80"`)}, "", name.None},
+		{"a hostile name stays as it is", []string{c.tls(`"sni":"<img src=x onerror=alert(1)>"`)}, "<img src=x onerror=alert(1)>", name.TLS},
+		{"a name of another connection", []string{with(c, func(c *conn) { c.id = 2 }).tls(`"sni":"b.example"`)}, "", name.None},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tab, got := newTable(home(), Policy{Interfaces: []string{"br-lan"}})
+			events := append(tt.events, c.end())
+			accounted(t, tab, play(t, tab, strings.NewReader(strings.Join(events, "\n"))))
+			if len(*got) != 1 {
+				t.Fatalf("%d flows, want 1", len(*got))
+			}
+			if f := (*got)[0]; f.Name != tt.want || f.Source != tt.source {
+				t.Errorf("the name is %q by %q, want %q by %q", f.Name, f.Source, tt.want, tt.source)
+			}
+		})
+	}
+}
+
+// TestNamesOfUnmarkedEvents is for captures that tell no MAC: the neighbour
+// table says whose the answer and the connection are.
+func TestNamesOfUnmarkedEvents(t *testing.T) {
+	c := with(browse, func(c *conn) { c.srcMAC, c.iface = "", "-" })
+	tab, got := newTable(home(), Policy{Interfaces: []string{"br-lan"}})
+	play(t, tab, strings.NewReader(c.answer("a.example", "203.0.113.80")+"\n"+c.end()))
+	if len(*got) != 1 || (*got)[0].Name != "a.example" || (*got)[0].Client != mac(phoneMAC) {
+		t.Errorf("got %+v", *got)
+	}
+	// A client without a known MAC is one all the same.
+	c.src = "192.168.1.99:50000"
+	tab, got = newTable(home(), Policy{Interfaces: []string{"br-lan"}})
+	play(t, tab, strings.NewReader(c.answer("a.example", "203.0.113.80")+"\n"+c.end()))
+	if len(*got) != 1 || (*got)[0].Name != "a.example" || !(*got)[0].Client.IsZero() || (*got)[0].ClientAddr.String() != "192.168.1.99" {
+		t.Errorf("got %+v", *got)
+	}
+}
+
+func TestFates(t *testing.T) {
+	policy := Policy{
+		Interfaces:   []string{"br-lan"},
+		ExcludeMACs:  map[client.MAC]bool{mac(laptopMAC): true},
+		ExcludeNames: func(n string) bool { return n == "secret.example" },
+	}
+	tests := []struct {
+		name   string
+		events []string
+		want   Fate // of the last event
+	}{
+		{"recorded", []string{browse.end()}, Recorded},
+		{"unanswered", []string{with(browse, func(c *conn) { c.recvd = 0 }).end()}, Unanswered},
+		{"answer without a question", []string{with(browse, func(c *conn) { c.sent = 0 }).end()}, Unanswered},
+		{"ICMP", []string{with(browse, func(c *conn) { c.proto = "ICMP" }).end()}, OtherProtocol},
+		{"DNS", []string{with(browse, func(c *conn) { c.app, c.proto, c.dst = "dns", "UDP", "192.168.1.1:53" }).end()}, DNSFlow},
+		{"DNS that Suricata did not recognise", []string{with(browse, func(c *conn) { c.app, c.proto, c.dst = "failed", "UDP", "9.9.9.9:53" }).end()}, DNSFlow},
+		{"TLS to port 53", []string{with(browse, func(c *conn) { c.dst = "203.0.113.80:53" }).end()}, Recorded},
+		{"the router's own", []string{with(browse, func(c *conn) { c.src = "192.168.1.1:50000" }).end()}, RouterFlow},
+		{"another interface", []string{with(browse, func(c *conn) { c.iface = "eth0" }).end()}, OtherInterface},
+		{"name on another interface", []string{with(browse, func(c *conn) { c.iface = "eth0" }).tls(`"sni":"a.example"`)}, OtherInterface},
+		{"no interface told", []string{with(browse, func(c *conn) { c.iface = "-" }).end()}, Recorded},
+		{"excluded client", []string{with(browse, func(c *conn) { c.srcMAC = laptopMAC }).end()}, ExcludedClient},
+		{"excluded name", []string{browse.tls(`"sni":"secret.example"`), browse.end()}, ExcludedName},
+		{"name", []string{browse.tls(`"sni":"a.example"`)}, Named},
+		{"no name", []string{browse.tls(`"version":"TLS 1.3"`)}, NoName},
+		{"bad name", []string{browse.tls(`"sni":"a\u001bb"`)}, BadName},
+		{"answer", []string{browse.answer("a.example", "203.0.113.80")}, DNSAnswer},
+		{"answer without address", []string{browse.answer("a.example", "nonsense")}, DNSNoAddress},
+		{"unknown event", []string{browse.head("fileinfo") + "}"}, OtherEvent},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tab, got := newTable(home(), policy)
+			accounted(t, tab, play(t, tab, strings.NewReader(strings.Join(tt.events, "\n"))))
+			for _, c := range tab.Counts() {
+				if c.Fate == tt.want && c.Events == 0 {
+					t.Errorf("no event was %v: %v", tt.want, tab.Counts())
+				}
+			}
+			if (len(*got) == 1) != (tt.want == Recorded) {
+				t.Errorf("%d flows were recorded", len(*got))
+			}
+		})
+	}
+}
+
+func TestDirection(t *testing.T) {
+	const gateway = "02:00:00:00:09:09" // a router that is not this machine
+	tests := []struct {
+		name             string
+		clients          *lan
+		before           []conn // which the table saw first
+		conn             conn
+		dir              Direction
+		client           string
+		clientIP, remote string
+	}{
+		{name: "out", clients: home(), conn: browse, dir: Out, client: phoneMAC, clientIP: "192.168.1.10", remote: "203.0.113.80"},
+		{name: "in by a port forward", clients: home(),
+			conn: conn{src: "198.51.100.7:40000", dst: "192.168.1.10:22", srcMAC: routerMAC, dstMAC: phoneMAC},
+			dir:  In, client: phoneMAC, clientIP: "192.168.1.10", remote: "198.51.100.7"},
+		{name: "in over IPv6", clients: home(),
+			conn: conn{src: "[2001:db8:f::7]:40000", dst: "[2001:db8:1::10]:22", srcMAC: routerMAC, dstMAC: phoneMAC},
+			dir:  In, client: phoneMAC, clientIP: "2001:db8:1::10", remote: "2001:db8:f::7"},
+		{name: "to the router", clients: home(),
+			conn: conn{src: "192.168.1.10:40000", dst: "192.168.1.1:80", srcMAC: phoneMAC, dstMAC: routerMAC},
+			dir:  Out, client: phoneMAC, clientIP: "192.168.1.10", remote: "192.168.1.1"},
+		{name: "between clients", clients: home(),
+			conn: conn{src: "192.168.1.11:40000", dst: "192.168.1.10:445", srcMAC: laptopMAC, dstMAC: phoneMAC},
+			dir:  Out, client: laptopMAC, clientIP: "192.168.1.11", remote: "192.168.1.10"},
+		{name: "from behind another router of the LAN", clients: home(),
+			conn: conn{src: "10.9.8.7:40000", dst: "203.0.113.80:443", srcMAC: laptopMAC, dstMAC: routerMAC},
+			dir:  Out, client: laptopMAC, clientIP: "10.9.8.7", remote: "203.0.113.80"},
+		{name: "a capture: out", clients: &lan{},
+			conn: conn{src: "192.168.1.10:40000", dst: "203.0.113.80:443", srcMAC: phoneMAC, dstMAC: gateway},
+			dir:  Out, client: phoneMAC, clientIP: "192.168.1.10", remote: "203.0.113.80"},
+		{name: "a capture: in", clients: &lan{},
+			conn: conn{src: "203.0.113.80:40000", dst: "192.168.1.10:22", srcMAC: gateway, dstMAC: phoneMAC},
+			dir:  In, client: phoneMAC, clientIP: "192.168.1.10", remote: "203.0.113.80"},
+		{name: "a capture: in over IPv6, the gateway being known by now", clients: &lan{},
+			before: []conn{{src: "192.168.1.10:40000", dst: "203.0.113.80:443", srcMAC: phoneMAC, dstMAC: gateway}},
+			conn:   conn{src: "[2001:db8:f::7]:40000", dst: "[2001:db8:1::10]:22", srcMAC: gateway, dstMAC: phoneMAC},
+			dir:    In, client: phoneMAC, clientIP: "2001:db8:1::10", remote: "2001:db8:f::7"},
+		{name: "multicast teaches no gateway", clients: &lan{},
+			before: []conn{{src: "192.168.1.10:5353", dst: "224.0.0.251:5353", srcMAC: phoneMAC, dstMAC: laptopMAC, proto: "UDP"}},
+			conn:   conn{src: "192.168.1.11:40000", dst: "192.168.1.10:22", srcMAC: laptopMAC, dstMAC: phoneMAC},
+			dir:    Out, client: laptopMAC, clientIP: "192.168.1.11", remote: "192.168.1.10"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tab, got := newTable(tt.clients, Policy{Interfaces: []string{"br-lan"}})
+			for i, c := range append(tt.before, tt.conn) {
+				c.id, c.sent, c.recvd = i+1, 100, 200
+				play(t, tab, strings.NewReader(c.end()))
+			}
+			if len(*got) != len(tt.before)+1 {
+				t.Fatalf("%d flows", len(*got))
+			}
+			f := (*got)[len(*got)-1]
+			if f.Direction != tt.dir || f.Client != mac(tt.client) || f.ClientAddr.String() != tt.clientIP || f.Remote.String() != tt.remote {
+				t.Errorf("%v, client %v at %v, far end %v", f.Direction, f.Client, f.ClientAddr, f.Remote)
+			}
+			sent, recvd := uint64(100), uint64(200)
+			if tt.dir == In {
+				sent, recvd = recvd, sent
+			}
+			if f.Sent != sent || f.Recvd != recvd {
+				t.Errorf("the client sent %d and received %d", f.Sent, f.Recvd)
+			}
+		})
+	}
+}
+
+// TestBothVersions compares the flows that Suricata 7 and 8 tell of the same
+// traffic in the same router.
+func TestBothVersions(t *testing.T) {
+	var flows [2][]string
+	for i, version := range []string{"7", "8"} {
+		f, err := os.Open(filepath.Join("../../suricata/testdata/eve", "router-"+version+"-afpacket.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		tab, got := newTable(&lan{}, Policy{Interfaces: []string{"br-lan", "br-guest"}})
+		accounted(t, tab, play(t, tab, f))
+		for _, f := range *got {
+			flows[i] = append(flows[i], fmt.Sprint(f.Client, " ", f.Remote, " ", f.Port, " ", f.Proto, " ", f.App, " ", f.Name, " ", f.Source, " ", f.Interface))
+		}
+		slices.Sort(flows[i])
+	}
+	if !slices.Equal(flows[0], flows[1]) {
+		t.Errorf("Suricata 7:\n%s\nSuricata 8:\n%s", strings.Join(flows[0], "\n"), strings.Join(flows[1], "\n"))
+	}
+	want := []string{
+		"02:aa:00:00:00:10 203.0.113.80 443 6 tls tls12.example.test tls br-lan",
+		"02:aa:00:00:00:10 203.0.113.80 80 6 http plain.example.test http br-lan",
+		"02:bb:00:00:00:10 203.0.113.80 80 6 http guest.example.test http br-guest",
+	}
+	for _, w := range want {
+		if !slices.Contains(flows[0], w) {
+			t.Errorf("no flow %s among\n%s", w, strings.Join(flows[0], "\n"))
+		}
+	}
+}
+
+func TestPendingIsBounded(t *testing.T) {
+	tab, _ := newTable(home(), Policy{Interfaces: []string{"br-lan"}})
+	var b strings.Builder
+	for i := range maxPending + 100 {
+		b.WriteString(with(browse, func(c *conn) { c.id = i + 1 }).tls(`"sni":"a.example"`))
+		b.WriteByte('\n')
+	}
+	play(t, tab, strings.NewReader(b.String()))
+	if tab.pending.Len() != maxPending || tab.NamesDropped() != 100 {
+		t.Errorf("%d names wait, %d were dropped", tab.pending.Len(), tab.NamesDropped())
+	}
+}
+
+func TestBatches(t *testing.T) {
+	var sizes []int
+	tab := New(home(), func(f []Flow) { sizes = append(sizes, len(f)) })
+	tab.SetPolicy(Policy{Interfaces: []string{"br-lan"}})
+	var b strings.Builder
+	for i := range batchSize + 3 {
+		b.WriteString(with(browse, func(c *conn) { c.id = i + 1 }).end() + "\n")
+	}
+	play(t, tab, strings.NewReader(b.String()))
+	tab.Flush()
+	if !slices.Equal(sizes, []int{batchSize, 3}) {
+		t.Errorf("batches of %v flows", sizes)
+	}
+}
