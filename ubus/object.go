@@ -140,7 +140,7 @@ func (s *session) removeObject(ctx context.Context, r receiver, id uint32) error
 // if the bus does not take what was sent before, the notification is lost and the error says so.
 func (o *Object) Notify(typ string, data Table) error {
 	b := o.bound.Load()
-	if b == nil || !b.active.Load() {
+	if !b.hasSubscribers() {
 		return nil
 	}
 	blob, err := data.Append(nil)
@@ -162,9 +162,10 @@ func (o *Object) Notify(typ string, data Table) error {
 }
 
 // HasSubscribers says whether anybody hears what Notify sends.
-func (o *Object) HasSubscribers() bool {
-	b := o.bound.Load()
-	return b != nil && b.active.Load()
+func (o *Object) HasSubscribers() bool { return o.bound.Load().hasSubscribers() }
+
+func (b *binding) hasSubscribers() bool {
+	return b != nil && b.active.Load() && b.s.ctx.Err() == nil
 }
 
 func (o *Object) notified(s *session, m *Message, a *Attrs) {

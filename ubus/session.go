@@ -167,12 +167,11 @@ func (s *session) trySend(frame []byte) error {
 }
 
 func (s *session) queue(frame []byte) error {
-	select {
-	case <-s.ctx.Done():
+	if s.ctx.Err() != nil {
 		return errSessionOver
-	case s.out <- frame:
-		return nil
 	}
+	s.out <- frame // there is room, see newSession
+	return nil
 }
 
 // ended is the error of a wait that err ended: the session's end, or that of the caller's patience.
