@@ -63,16 +63,17 @@ func addrBytes(a netip.Addr) []byte {
 
 // writer is the one connection that writes, and what it remembers.
 type writer struct {
-	mu        sync.Mutex
-	db        *sql.DB
-	conn      *sql.Conn
-	insert    driver.Stmt
-	args      []driver.NamedValue // of insert, reused
-	last      *sql.Stmt           // the last id in a range
-	names     dictionary[string]
-	endpoints dictionary[endpoint]
-	apps      dictionary[string]
-	cleaner   cleaner
+	mu         sync.Mutex
+	db         *sql.DB
+	conn       *sql.Conn
+	insert     driver.Stmt
+	args       []driver.NamedValue // of insert, reused
+	last       *sql.Stmt           // the last id in a range
+	statements []*sql.Stmt         // all that are to be closed
+	names      dictionary[string]
+	endpoints  dictionary[endpoint]
+	apps       dictionary[string]
+	cleaner    cleaner
 }
 
 // flowColumns is the number of columns of flows.
@@ -100,17 +101,20 @@ func (w *writer) prepare(ctx context.Context, classify func(string) (string, boo
 	// Whatever deleted flows before has left its garbage.
 	w.cleaner = cleaner{deleted: overdue}
 	err := errors.Join(
-		w.names.prepare(ctx, w.conn, "SELECT id FROM names WHERE name = ?",
+		w.names.prepare(ctx, w, "SELECT id FROM names WHERE name = ?",
 			"INSERT INTO names (name, shown, hidden) VALUES (?, ?, ?)"),
-		w.endpoints.prepare(ctx, w.conn, "SELECT id FROM endpoints WHERE client = ? AND address = ? AND interface = ?",
+		w.endpoints.prepare(ctx, w, "SELECT id FROM endpoints WHERE client = ? AND address = ? AND interface = ?",
 			"INSERT INTO endpoints (client, address, interface) VALUES (?, ?, ?)"),
-		w.apps.prepare(ctx, w.conn, "SELECT id FROM apps WHERE name = ?",
-			"INSERT INTO apps (name) VALUES (?)"),
-		w.cleaner.prepare(ctx, w.conn))
+		w.apps.prepare(ctx, w, "SELECT id FROM apps WHERE name = ?",
+			"INSERT INTO apps (name) VALUES (?)"))
 	if err != nil {
 		return err
 	}
-	if w.last, err = w.conn.PrepareContext(ctx, "SELECT max(id) FROM flows WHERE id BETWEEN ? AND ?"); err != nil {
+	if w.last, err = w.statement(ctx, "SELECT max(id) FROM flows WHERE id BETWEEN ? AND ?"); err != nil {
+		return err
+	}
+	w.cleaner.marks, err = w.statement(ctx, "SELECT id, name, endpoint, app FROM flows WHERE id > ? ORDER BY id LIMIT ?")
+	if err != nil {
 		return err
 	}
 	w.args = make([]driver.NamedValue, flowColumns)
@@ -126,8 +130,23 @@ func (w *writer) prepare(ctx context.Context, classify func(string) (string, boo
 	})
 }
 
+// statement prepares one for the life of the connection.
+func (w *writer) statement(ctx context.Context, query string) (*sql.Stmt, error) {
+	s, err := w.conn.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, fmt.Errorf("prepare %q: %w", query, err)
+	}
+	w.statements = append(w.statements, s)
+	return s, nil
+}
+
+// close closes what was opened. SQLite moves the WAL to the database when the
+// last connection ends, if it has no statements left.
 func (w *writer) close() error {
 	var errs []error
+	for _, s := range w.statements {
+		errs = append(errs, s.Close())
+	}
 	if w.insert != nil {
 		errs = append(errs, w.conn.Raw(func(any) error { return w.insert.Close() }))
 	}

@@ -29,17 +29,11 @@ type marker interface {
 	stopMarking()
 }
 
-func (c *cleaner) prepare(ctx context.Context, conn *sql.Conn) (err error) {
-	c.marks, err = conn.PrepareContext(ctx,
-		"SELECT id, name, endpoint, app FROM flows WHERE id > ? ORDER BY id LIMIT ?")
-	return err
-}
-
 // overdue, as the number of flows deleted, makes a run due.
 const overdue = 1 << 62
 
 // due tells whether a run is worth its cost. Only deleting flows makes garbage.
-func (c *cleaner) due(flows int64) bool { return c.deleted >= max(10_000, flows/4) }
+func (c *cleaner) due(flows int64) bool { return c.deleted >= max(10_000, flows) }
 
 // cleanStep does the next slice of work, if there is any.
 func (w *writer) cleanStep(ctx context.Context, flows int64) error {

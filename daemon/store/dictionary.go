@@ -26,9 +26,11 @@ type dictionary[K comparable] struct {
 	following *sql.Stmt
 }
 
-func (d *dictionary[K]) prepare(ctx context.Context, c *sql.Conn, find, insert string) error {
+// prepare makes the dictionary ready; find and insert are the statements that
+// look up and add a row.
+func (d *dictionary[K]) prepare(ctx context.Context, w *writer, find, insert string) (err error) {
 	d.forget()
-	for _, p := range []struct {
+	for _, s := range []struct {
 		to  **sql.Stmt
 		sql string
 	}{
@@ -37,9 +39,8 @@ func (d *dictionary[K]) prepare(ctx context.Context, c *sql.Conn, find, insert s
 		{&d.remove, "DELETE FROM " + d.table + " WHERE id = ?"},
 		{&d.following, "SELECT id FROM " + d.table + " WHERE id > ? ORDER BY id LIMIT ?"},
 	} {
-		var err error
-		if *p.to, err = c.PrepareContext(ctx, p.sql); err != nil {
-			return fmt.Errorf("prepare %q: %w", p.sql, err)
+		if *s.to, err = w.statement(ctx, s.sql); err != nil {
+			return err
 		}
 	}
 	return nil

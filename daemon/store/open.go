@@ -163,6 +163,12 @@ func freePath(base string) (string, error) {
 // inspect tells by which suffix the file at the path is to be set aside, and
 // why; "" if it is ours and whole.
 func (s *Store) inspect(ctx context.Context) (suffix, why string, err error) {
+	// SQLite would take a file shorter than a page for an empty one.
+	if ok, err := hasMagic(s.path); err != nil {
+		return "", "", err
+	} else if !ok {
+		return ".damaged-", "it is not a database", nil
+	}
 	db, err := sql.Open("sqlite", dsn(s.path, "query_only(1)"))
 	if err != nil {
 		return "", "", err
@@ -175,9 +181,11 @@ func (s *Store) inspect(ctx context.Context) (suffix, why string, err error) {
 		(SELECT application_id FROM pragma_application_id),
 		(SELECT user_version FROM pragma_user_version),
 		(SELECT count(*) FROM sqlite_master),
-		(SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'traffic'),
-		(SELECT quick_check FROM pragma_quick_check(1))`).
-		Scan(&application, &version, &tables, &original, &check)
+		(SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'traffic')`).
+		Scan(&application, &version, &tables, &original)
+	if err == nil {
+		err = db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&check)
+	}
 	switch {
 	case Damaged(err):
 		return ".damaged-", err.Error(), nil
@@ -193,6 +201,22 @@ func (s *Store) inspect(ctx context.Context) (suffix, why string, err error) {
 		return ".newer-", fmt.Sprintf("it was made by a newer Pakon (version %d, known are up to %d)", version, latestVersion()), nil
 	}
 	return "", "", nil
+}
+
+// hasMagic tells whether a file begins like a SQLite database
+// (https://sqlite.org/fileformat.html#magic_header_string).
+func hasMagic(path string) (bool, error) {
+	const magic = "SQLite format 3\x00"
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	b := make([]byte, len(magic))
+	if _, err := io.ReadFull(f, b); err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return false, err
+	}
+	return string(b) == magic, nil
 }
 
 // Damaged tells whether an error of this package means that the database file

@@ -43,7 +43,8 @@ type Options struct {
 // to become free.
 const readers = 2
 
-// Store is an open database. Its methods may be called from any goroutine.
+// Store is an open database. Its methods may be called from any goroutine,
+// several at a time, but for Close.
 type Store struct {
 	path     string
 	maxFlows int64
@@ -60,19 +61,24 @@ type Store struct {
 	querying sync.RWMutex
 	draining atomic.Bool
 	tasks    sync.WaitGroup
+	closing  sync.Once
 
 	ahead ahead
 	w     writer
 }
 
-// Close ends the store. Queries that still run are waited for.
+// Close ends the store, the first time it is called. No other method may be
+// running or be called any more.
 func (s *Store) Close() error {
-	s.tasks.Wait()
-	errs := []error{s.read.Close(), s.w.close(), s.lock.Close()}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("close database %s: %w", s.path, err)
-	}
-	return nil
+	var err error
+	s.closing.Do(func() {
+		s.tasks.Wait()
+		err = errors.Join(s.read.Close(), s.w.close(), s.lock.Close())
+		if err != nil {
+			err = fmt.Errorf("close database %s: %w", s.path, err)
+		}
+	})
+	return err
 }
 
 // Stats describes what a Store holds.

@@ -1,0 +1,179 @@
+package store
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"pakon/daemon/client"
+	"pakon/daemon/flow"
+)
+
+// batchSize is the size of a batch in the benchmarks.
+const batchSize = 300
+
+// fill adds the flows in batches.
+func fill(b testing.TB, s *Store, flows []flow.Flow) {
+	for len(flows) > 0 {
+		n := min(batchSize, len(flows))
+		add(b, s, flows[:n]...)
+		flows = flows[n:]
+	}
+}
+
+// endless gives one day after the other, each as the first.
+type endless struct {
+	flows []flow.Flow
+	at    int
+	batch [batchSize]flow.Flow
+}
+
+func (e *endless) next(n int) []flow.Flow {
+	for i := range n {
+		f := &e.batch[i]
+		*f = e.flows[e.at%len(e.flows)]
+		shift := int64(e.at/len(e.flows)) * 86_400_000
+		f.Start, f.End = f.Start+shift, f.End+shift
+		e.at++
+	}
+	return e.batch[:n]
+}
+
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkAdd stores a household's day; the unit is a flow.
+func BenchmarkAdd(b *testing.B) {
+	flows := household(100_000)
+	b.ReportAllocs()
+	s := open(b, Options{Classify: testClassify, MaxFlows: int64(len(flows))})
+	days := endless{flows: flows}
+	b.ResetTimer()
+	cpu := cpuTime()
+	for i := 0; i < b.N; i += batchSize {
+		add(b, s, days.next(min(batchSize, b.N-i))...)
+	}
+	b.ReportMetric(float64(cpuTime()-cpu)/float64(b.N), "cpu-ns/flow")
+}
+
+// BenchmarkDay has the figures of a database of 100,000 flows of one day.
+func BenchmarkDay(b *testing.B) {
+	flows := household(100_000)
+	s := open(b, Options{Classify: testClassify})
+	fill(b, s, flows)
+	b.Run("size", func(b *testing.B) {
+		for b.Loop() {
+			st, err := s.Stats(b.Context())
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64(st.Bytes)/float64(len(flows)), "bytes/flow")
+		}
+	})
+	last := flows[len(flows)-1].End
+	queries := map[string]Query{
+		"time":               {},
+		"newest":             {Descending: true},
+		"sent":               {Sort: BySent, Descending: true},
+		"aggregate":          {Aggregate: true, Sort: ByTotal, Descending: true},
+		"hour":               {Filter: Filter{Start: last - 2*3600_000, End: last - 3600_000}},
+		"one client by name": {Filter: Filter{MACs: []client.MAC{flows[0].Client}, Hostnames: []string{"example7.com"}}},
+	}
+	for name, q := range queries {
+		q.All = true
+		b.Run("first page/"+name, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := s.Flows(b.Context(), q); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run("walk/"+name, func(b *testing.B) {
+			for b.Loop() {
+				b.ReportMetric(float64(len(walk(b, s, q))), "rows")
+			}
+		})
+	}
+	for _, by := range [][]string{{"client"}, {"hostname"}, {"client", "hostname"}, {"hour"}, {"hostname", "hour"}} {
+		b.Run("summary/"+strings.Join(by, "+"), func(b *testing.B) {
+			for b.Loop() {
+				if _, err := s.Summary(b.Context(), SummaryQuery{By: by}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	b.Run("totals", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := s.Totals(b.Context(), 0); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("open", func(b *testing.B) {
+		copied := filepath.Join(b.TempDir(), "pakon.db")
+		if _, err := s.w.conn.ExecContext(b.Context(), "VACUUM INTO '"+copied+"'"); err != nil {
+			b.Fatal(err)
+		}
+		for b.Loop() {
+			open(b, Options{Path: copied}).Close()
+		}
+	})
+	b.ReportMetric(rss(b), "MB-rss")
+}
+
+// BenchmarkAddWhileQuerying adds batches at the rate of a busy network while
+// a day is walked over and over, and tells what an Add takes with and without.
+func BenchmarkAddWhileQuerying(b *testing.B) {
+	flows := household(100_000)
+	for _, querying := range []bool{false, true} {
+		b.Run(fmt.Sprint("querying=", querying), func(b *testing.B) {
+			s := open(b, Options{})
+			fill(b, s, flows)
+			var stop atomic.Bool
+			done := make(chan struct{})
+			walks := 0
+			go func() {
+				defer close(done)
+				for ; querying && !stop.Load(); walks++ {
+					walk(b, s, Query{})
+				}
+			}()
+			days := endless{flows: flows, at: len(flows)}
+			for b.Loop() {
+				add(b, s, days.next(batchSize)...)
+			}
+			b.StopTimer()
+			stop.Store(true)
+			<-done
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*batchSize), "ns/flow")
+			b.ReportMetric(float64(walks), "walks")
+		})
+	}
+}
+
+// rss is the memory of this process in MB.
+func rss(b *testing.B) float64 {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		b.Skip(err)
+	}
+	_, after, _ := bytes.Cut(status, []byte("VmRSS:"))
+	kb, err := strconv.Atoi(string(bytes.Fields(after)[0]))
+	if err != nil {
+		b.Fatal(err)
+	}
+	return float64(kb) / 1024
+}
