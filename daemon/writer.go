@@ -61,8 +61,7 @@ func (w *writer) run() {
 		select {
 		case b, ok := <-w.in:
 			if !ok {
-				w.write(waiting)
-				w.lost.Add(uint64(len(waiting)))
+				w.lost.Add(uint64(len(w.write(waiting))))
 				return
 			}
 			waiting = append(waiting, b...)

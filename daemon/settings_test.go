@@ -1,0 +1,176 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"pakon/daemon/client"
+	"pakon/uci"
+)
+
+// router is a folder laid out as a router's file system.
+func router(t *testing.T, files map[string]string) (root string) {
+	t.Helper()
+	root = t.TempDir()
+	if err := os.MkdirAll(filepath.Join(root, "var/run/pakon"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range files {
+		write(t, root, name, text)
+	}
+	return root
+}
+
+func write(t *testing.T, root, name, text string) {
+	t.Helper()
+	path := filepath.Join(root, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+const (
+	pakonFile = "config monitor 'monitor'\n\tlist interface 'br-lan'\n\tlist exclude_client 'tv'\n\tlist exclude_client '00:11:22:33:44:66'\n\tlist exclude_hostname 'example.org'\n"
+	dhcpFile  = "config host\n\toption name 'TV'\n\tlist mac '00:11:22:33:44:55'\n\nconfig host\n\toption mac '00:11:22:33:44:77'\n"
+)
+
+func TestPolicy(t *testing.T) {
+	root := router(t, map[string]string{"etc/config/pakon": pakonFile, "etc/config/dhcp": dhcpFile})
+	s := readSettings(pathsBelow(root), nil)
+	if s.refused != nil || len(s.problems) > 0 {
+		t.Fatalf("refused %v, problems %v", s.refused, s.problems)
+	}
+	p := s.policy()
+	if !slices.Equal(p.Interfaces, []string{"br-lan"}) {
+		t.Errorf("interfaces %v", p.Interfaces)
+	}
+	for m, want := range map[string]bool{"00:11:22:33:44:55": true, "00:11:22:33:44:66": true, "00:11:22:33:44:77": false} {
+		mac, err := client.ParseMAC(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.ExcludeMACs[mac] != want {
+			t.Errorf("%s is excluded: %v", m, !want)
+		}
+	}
+	for n, want := range map[string]bool{"example.org": true, "www.example.org": true, "notexample.org": false, "": false} {
+		if p.ExcludeNames(n) != want {
+			t.Errorf("%q is excluded: %v", n, !want)
+		}
+	}
+}
+
+func TestStagedChangesCount(t *testing.T) {
+	root := router(t, map[string]string{"etc/config/pakon": pakonFile, "tmp/.uci/pakon": "pakon.monitor.interface='br-lan br-iot'\n"})
+	s := readSettings(pathsBelow(root), nil)
+	if got := s.config.Monitor.Interfaces; !slices.Equal(got, []string{"br-lan", "br-iot"}) {
+		t.Errorf("interfaces %v", got)
+	}
+}
+
+// TestRefusedFile: a file that uci refuses leaves the last good configuration
+// in force, over a restart too.
+func TestRefusedFile(t *testing.T) {
+	root := router(t, map[string]string{"etc/config/pakon": pakonFile, "etc/config/dhcp": dhcpFile})
+	p := pathsBelow(root)
+	good := readSettings(p, nil)
+	if err := saveConfig(p.saved, good.config); err != nil {
+		t.Fatal(err)
+	}
+	write(t, root, "etc/config/pakon", "config monitor 'monitor\n")
+	write(t, root, "etc/config/dhcp", "nonsense\n")
+	for name, last := range map[string]*settings{"reload": good, "restart": nil} {
+		s := readSettings(p, last)
+		if s.refused == nil || !strings.Contains(s.refused.Error(), "etc/config/pakon") || !strings.Contains(s.refused.Error(), "etc/config/dhcp") {
+			t.Errorf("%s: the error is %v", name, s.refused)
+		}
+		if got := s.config.Monitor.Interfaces; !slices.Equal(got, []string{"br-lan"}) {
+			t.Errorf("%s: interfaces %v", name, got)
+		}
+	}
+	if s := readSettings(p, good); len(s.hosts) != 1 {
+		t.Errorf("hosts after a reload: %v", s.hosts)
+	}
+	if err := os.Remove(p.saved); err != nil {
+		t.Fatal(err)
+	}
+	if s := readSettings(p, nil); !slices.Equal(s.config.Monitor.Interfaces, uci.Default().Monitor.Interfaces) {
+		t.Errorf("at the first start: interfaces %v", s.config.Monitor.Interfaces)
+	}
+	write(t, root, "var/run/pakon/config.json", "{\"Monitor\":")
+	if s := readSettings(p, nil); !slices.Equal(s.config.Monitor.Interfaces, uci.Default().Monitor.Interfaces) {
+		t.Errorf("with a damaged copy: interfaces %v", s.config.Monitor.Interfaces)
+	}
+}
+
+func TestCheck(t *testing.T) {
+	tests := []struct {
+		name, pakon string
+		args        []string
+		status      int
+		stdout      string
+		stderr      string
+	}{
+		{"good", pakonFile, nil, 0, "interfaces: br-lan (mode tap)", ""},
+		{"wrong value", "config monitor 'monitor'\n\toption mode 'nope'\n", nil, 1, "(mode ", "nope"},
+		{"refused", "nonsense\n", nil, 1, "interfaces: br-lan, br-guest_turris", "etc/config/pakon"},
+		{"unknown option is a warning", "config monitor 'monitor'\n\toption colour 'red'\n", nil, 0, "interfaces", "colour"},
+		{"argument", pakonFile, []string{"now"}, 2, "", `unknown argument "now"`},
+		{"option", pakonFile, []string{"--now"}, 2, "", "-now"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			root := router(t, map[string]string{"etc/config/pakon": tt.pakon})
+			var stdout, stderr bytes.Buffer
+			got := run(append([]string{"pakon", "check", "--root", root}, tt.args...), &stdout, &stderr)
+			if got != tt.status {
+				t.Errorf("status %d, want %d", got, tt.status)
+			}
+			if !strings.Contains(stdout.String(), tt.stdout) || !strings.Contains(stderr.String(), tt.stderr) {
+				t.Errorf("stdout %q, stderr %q", stdout.String(), stderr.String())
+			}
+		})
+	}
+}
+
+func TestCheckJSON(t *testing.T) {
+	root := router(t, map[string]string{"etc/config/pakon": pakonFile})
+	var stdout, stderr bytes.Buffer
+	if status := run([]string{"pakon", "check", "--json", "--root", root}, &stdout, &stderr); status != 0 {
+		t.Fatalf("status %d: %s", status, stderr.String())
+	}
+	var c uci.Config
+	if err := json.Unmarshal(stdout.Bytes(), &c); err != nil || !slices.Equal(c.Monitor.Interfaces, []string{"br-lan"}) {
+		t.Errorf("%v: %s", err, stdout.String())
+	}
+}
+
+func TestCommandLine(t *testing.T) {
+	tests := []struct {
+		argv   []string
+		status int
+		stdout string
+		stderr string
+	}{
+		{[]string{"pakon"}, 2, "", "usage: pakon COMMAND"},
+		{[]string{"pakon", "nope"}, 2, "", `unknown command "nope"`},
+		{[]string{"pakon", "--version"}, 0, "pakon " + version, ""},
+		{[]string{"pakon", "--help"}, 0, "usage: pakon COMMAND", ""},
+		{[]string{"pakon", "daemon", "--nope"}, 2, "", "-nope"},
+		{[]string{"pakon", "daemon", "now"}, 2, "", `unknown argument "now"`},
+	}
+	for _, tt := range tests {
+		var stdout, stderr bytes.Buffer
+		if got := run(tt.argv, &stdout, &stderr); got != tt.status || !strings.Contains(stdout.String(), tt.stdout) || !strings.Contains(stderr.String(), tt.stderr) {
+			t.Errorf("%v: status %d, stdout %q, stderr %q", tt.argv, got, stdout.String(), stderr.String())
+		}
+	}
+}
