@@ -4,12 +4,13 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 )
 
 // FuzzLoad: whatever stands in the two files, nothing panics, and a package
 // that was read is one that uci could have made: names and types valid, every
-// option with values, and reading its export gives it again.
+// option with values, settings in range, and reading its export gives it again.
 func FuzzLoad(f *testing.F) {
 	for _, path := range []string{"testdata/files.json", "testdata/staged.json"} {
 		type recorded struct{ File, Delta string }
@@ -17,14 +18,17 @@ func FuzzLoad(f *testing.F) {
 			f.Add([]byte(c.File), []byte(c.Delta))
 		}
 	}
+	f.Add([]byte("config archive_rule\noption up_to 1w\noption window 1\nconfig host\noption name n\nlist mac 00:11:22:33:44:55\noption ip ::1\nconfig monitor 'm'\nlist exclude_client a\noption exclude_hostname b.c\nlist interface d\n"), []byte("dhcp.m='x'\n"))
 	for _, staged := range stagedPieces {
 		f.Add([]byte(stagedBase), []byte(staged))
 	}
 	confDir, deltaDir := etc(f, nil)
 	f.Fuzz(func(t *testing.T, file, staged []byte) {
 		write := func(dir string, b []byte) {
-			if err := os.WriteFile(filepath.Join(dir, "pakon"), b, 0o600); err != nil {
-				t.Fatal(err)
+			for _, name := range []string{"pakon", "dhcp"} {
+				if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
 		write(confDir, file)
@@ -43,8 +47,29 @@ func FuzzLoad(f *testing.F) {
 				}
 			}
 		}
-		if _, _, err := Read(confDir, deltaDir); err != nil {
+		cfg, problems, err := Read(confDir, deltaDir)
+		if err != nil {
 			t.Fatalf("loaded, but not read: %v", err)
+		}
+		if m, a := cfg.Monitor, cfg.Archive; len(m.Interfaces) == 0 || m.DatabaseLimit < 1 || a.DatabaseLimit < 1 || a.Keep <= 0 || a.BackupInterval <= 0 || !filepath.IsAbs(a.Path) {
+			t.Fatalf("out of range: %+v", cfg)
+		}
+		if len(cfg.Rules) == 0 || len(cfg.Rules) > maxRules {
+			t.Fatalf("%d rules", len(cfg.Rules))
+		}
+		hosts, more, err := ReadHosts(confDir, deltaDir)
+		if err != nil {
+			t.Fatalf("loaded, but hosts not read: %v", err)
+		}
+		for _, h := range hosts {
+			if !showable(h.Name, maxName) || len(h.MACs) == 0 {
+				t.Fatalf("host %q", h)
+			}
+		}
+		for _, p := range append(problems, more...) {
+			if p.Section == "" || p.Want == "" || strings.ContainsAny(p.Error(), "\n\x00\x1b") {
+				t.Fatalf("problem %q", p)
+			}
 		}
 		if renamed(pkg) {
 			return
