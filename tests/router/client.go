@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/miekg/dns"
@@ -23,6 +24,9 @@ type Client struct {
 	ns      *namespace
 	network *Network
 	web     func() *web
+
+	mu      sync.Mutex
+	answers map[netip.Addr]string // what the device asked for when it was last given the address
 }
 
 // Protocol is how a client talks to a site.
@@ -123,6 +127,11 @@ func (c *Client) Lookup(ctx context.Context, name string, v6, overTCP bool) ([]n
 			addrs = append(addrs, a.Unmap())
 		}
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, a := range addrs {
+		c.answers[a] = name
+	}
 	return addrs, nil
 }
 
@@ -202,6 +211,9 @@ func (c *Client) find(ctx context.Context, q Request) (netip.Addr, error) {
 
 // call says what a monitor can call the connection, and by what.
 func (made *Connection) call(q Request, to netip.Addr) {
+	made.Client.mu.Lock()
+	asked := made.Client.answers[to]
+	made.Client.mu.Unlock()
 	port := uint16(443)
 	made.Proto, made.App, made.Name, made.Source = 6, "tls", q.Site, "tls"
 	switch {
@@ -209,8 +221,8 @@ func (made *Connection) call(q Request, to netip.Addr) {
 		port, made.App, made.Source = 80, "http", "http"
 	case q.Protocol == HTTP3:
 		made.Proto, made.App, made.Source = 17, "quic", "quic"
-	case q.NoSNI && !q.NoLookup:
-		made.Source = "dns"
+	case q.NoSNI && asked != "":
+		made.Name, made.Source = asked, "dns"
 	case q.NoSNI && q.Protocol == TLS12:
 		var sharing []string
 		for _, s := range Sites {

@@ -188,7 +188,7 @@ func (r *Router) attach(d Device, i int) error {
 	if err != nil {
 		return err
 	}
-	c := &Client{Device: d, ns: ns, network: network, web: func() *web { return r.web }, V4: nth(network.V4, 10+i), V6: nth(network.V6, 0x10+i)}
+	c := &Client{Device: d, ns: ns, network: network, web: func() *web { return r.web }, answers: map[netip.Addr]string{}, V4: nth(network.V4, 10+i), V6: nth(network.V6, 0x10+i)}
 	port := fmt.Sprintf("port%d", i)
 	if err := r.router.ip(
 		fmt.Sprintf("link add %s type veth peer name eth0 address %s netns %s", port, d.MAC, ns.path()),

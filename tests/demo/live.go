@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"pakon/tests/router"
+)
+
+// forgotten is how long flows may take to be recorded: Suricata tells of a QUIC
+// connection when nothing came for three minutes.
+const forgotten = 4 * time.Minute
+
+// browse is the demonstration with a router at work.
+func browse(ctx context.Context, s *shown) (err error) {
+	s.say("A router in network namespaces: %d devices behind %s and %s, web servers behind wan.", len(router.Household()), router.LAN, router.Guest)
+	r, err := router.Start(router.Household())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	s.Where = r.Do
+	defer func() { err = errors.Join(err, s.Close()) }()
+	if err := s.StartBus(ctx); err != nil {
+		return err
+	}
+	if err := s.StartDaemon(ctx); err != nil {
+		return err
+	}
+	if err := s.awaitSuricata(ctx); err != nil {
+		return err
+	}
+	all, err := browseAll(ctx, r)
+	if err != nil {
+		return err
+	}
+	s.say("The devices made %d connections over HTTP, TLS 1.2, TLS 1.3 and QUIC, IPv4 and IPv6. Suricata tells of a", len(all))
+	s.say("connection when it is over and forgotten: TCP within half a minute, QUIC after three minutes.")
+	if err := s.await(ctx, all, forgotten); err != nil {
+		return err
+	}
+	if err := s.show(ctx, all); err != nil {
+		return err
+	}
+	if s.once {
+		return nil
+	}
+	return s.goOn(ctx, r)
+}
+
+// awaitSuricata waits until the daemon's Suricata sees packets.
+func (s *shown) awaitSuricata(ctx context.Context) error {
+	err := s.Until(ctx, 30*time.Second, func(ctx context.Context) (bool, error) {
+		st, err := s.Status(ctx)
+		if err != nil {
+			return false, err
+		}
+		if st.Suricata.State == "running" && st.Events.Connections > 0 {
+			s.say("Pakon runs on it, with Suricata %s.", st.Suricata.Version)
+			return true, nil
+		}
+		return false, nil
+	})
+	if err != nil {
+		st, statusErr := s.Status(context.WithoutCancel(ctx))
+		return errors.Join(err, statusErr, errors.New("Suricata is "+st.Suricata.State+": "+st.Suricata.Error))
+	}
+	return nil
+}
+
+// goOn lets the devices browse on while new flows are shown.
+func (s *shown) goOn(ctx context.Context, r *router.Router) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var g errgroup.Group
+	g.Go(func() error {
+		defer cancel()
+		return s.follow(ctx)
+	})
+	g.Go(func() error {
+		next := time.NewTicker(3 * time.Second)
+		defer next.Stop()
+		for i := 0; ; i++ {
+			select {
+			case <-next.C:
+			case <-ctx.Done():
+				return nil
+			}
+			v := visits[i%len(visits)]
+			if _, err := r.Clients()[v.device].Fetch(ctx, v.Request); err != nil && ctx.Err() == nil {
+				cancel()
+				return err
+			}
+		}
+	})
+	return g.Wait()
+}
