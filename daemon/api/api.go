@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"pakon/daemon/client"
@@ -90,6 +91,10 @@ func New(c Config) *API {
 // Object is what is to be published.
 func (a *API) Object() *ubus.Object { return a.object }
 
+// builders keep the memory of replies for the next ones: whoever walks through
+// pages makes many large ones.
+var builders = sync.Pool{New: func() any { return new(ubus.Builder) }}
+
 // method answers one call: it appends the reply to b.
 type method func(ctx context.Context, args ubus.Table, b *ubus.Builder) error
 
@@ -97,10 +102,12 @@ type method func(ctx context.Context, args ubus.Table, b *ubus.Builder) error
 // are logged and become a status.
 func (a *API) handler(m method) func(context.Context, *ubus.Request) {
 	return func(ctx context.Context, r *ubus.Request) {
-		var b ubus.Builder
-		err := m(ctx, r.Args, &b)
+		b := builders.Get().(*ubus.Builder)
+		defer builders.Put(b)
+		b.Reset()
+		err := m(ctx, r.Args, b)
 		if err == nil {
-			err = r.ReplyBlob(&b)
+			err = r.ReplyBlob(b)
 		}
 		var wrong *argumentError
 		switch {

@@ -251,7 +251,7 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-// Memory does not grow with the number of rows: see B/op for 100 times the rows.
+// The time from the store to the last byte printed, daemon and command together.
 func BenchmarkShow(b *testing.B) {
 	for _, n := range []int{1000, 100_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
