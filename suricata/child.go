@@ -68,10 +68,10 @@ func (c *Child) Run(ctx context.Context) error {
 }
 
 // Start implements Service.
-func (c *Child) Start(ctx context.Context, spec Spec) error {
+func (c *Child) Start(ctx context.Context, spec Spec) (started bool, err error) {
 	identity, err := spec.identity()
 	if err != nil {
-		return fmt.Errorf("starting %s: %w", spec.Command[0], err)
+		return false, fmt.Errorf("starting %s: %w", spec.Command[0], err)
 	}
 	c.find()
 	if p := c.current(); p != nil {
@@ -80,14 +80,17 @@ func (c *Child) Start(ctx context.Context, spec Spec) error {
 		c.mu.Unlock()
 		if same {
 			c.setGrace(spec.TermTimeout)
-			return nil
+			return false, nil
 		}
 		if err := c.Stop(ctx); err != nil {
-			return err
+			return false, err
 		}
 	}
 	c.setGrace(spec.TermTimeout)
-	return c.launch(spec, identity)
+	if err := c.launch(spec, identity); err != nil {
+		return false, fmt.Errorf("starting %s: %w", spec.Command[0], err)
+	}
+	return true, nil
 }
 
 func (c *Child) setGrace(d time.Duration) {
@@ -109,7 +112,7 @@ func (c *Child) current() *process {
 func (c *Child) launch(spec Spec, identity string) error {
 	out, err := os.OpenFile(spec.Output, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {
-		return fmt.Errorf("starting %s: %w", spec.Command[0], err)
+		return err
 	}
 	defer out.Close() // the child has its own
 	cmd := exec.Command(spec.Command[0], spec.Command[1:]...)
@@ -118,14 +121,14 @@ func (c *Child) launch(spec Spec, identity string) error {
 	// A group of its own: an interrupt typed at the terminal is for us, and we decide what becomes of it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("starting %s: %w", spec.Command[0], err)
+		return err
 	}
 	pid := cmd.Process.Pid
 	p, err := openProcess(pid, true)
 	if err != nil { // cannot be watched: without, it cannot be supervised
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
-		return fmt.Errorf("starting %s: %w", spec.Command[0], err)
+		return err
 	}
 	_ = cmd.Process.Release() // from here on p is the process
 	if spec.Nice != 0 {

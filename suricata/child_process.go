@@ -132,12 +132,12 @@ func startTicks(pid int) (uint64, error) {
 // clockTick is one clock tick of /proc: USER_HZ is 100 on all of Linux' architectures that Go knows.
 const clockTick = 10 * time.Millisecond
 
-// startTime is the same on the wall's clock.
+// startTime is the same on the wall's clock, as it goes now, exact to a tick.
 func startTime(ticks uint64) time.Time {
 	var up unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err != nil {
 		return time.Time{}
 	}
 	age := time.Duration(up.Nano()) - time.Duration(ticks)*clockTick
-	return time.Now().Add(-age).Truncate(time.Millisecond)
+	return time.Now().Add(-age)
 }

@@ -46,10 +46,8 @@ const maxLogText = 512
 
 // cleanText makes s fit for a log: one line of valid, printable UTF-8 of at most maxLogText bytes.
 func cleanText(s string) string {
-	if len(s) > maxLogText {
-		s = strings.ToValidUTF8(s[:maxLogText], "")
-	}
-	return strings.TrimSpace(strings.Map(func(r rune) rune {
+	s = s[:min(len(s), maxLogText)]
+	s = strings.Map(func(r rune) rune {
 		switch {
 		case r == '\t':
 			return ' '
@@ -57,7 +55,8 @@ func cleanText(s string) string {
 			return utf8.RuneError
 		}
 		return r
-	}, s))
+	}, s)
+	return strings.TrimSpace(strings.ToValidUTF8(s[:min(len(s), maxLogText)], ""))
 }
 
 // Drops is what Suricata says, when it ends, that it lost.

@@ -44,7 +44,6 @@ type Monitor struct {
 	inspector inspector
 	tail      logTail
 	relay     *logRelay
-	began     time.Time     // when Run did
 	engine    bool          // Suricata's log said that it captures
 	words     string        // the last error that the running Suricata logged
 	process   int           // PID last seen running
@@ -129,7 +128,6 @@ func (m *Monitor) Run(ctx context.Context) error {
 }
 
 func (m *Monitor) loop(ctx context.Context, logged <-chan struct{}) {
-	m.began = time.Now()
 	m.recall()
 	m.retry = time.NewTimer(m.maxDelay)
 	defer m.retry.Stop()
@@ -220,7 +218,7 @@ func (m *Monitor) start(ctx context.Context, binary string, s Settings) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, stopTimeout, errors.New("timed out"))
 	defer cancel()
-	err = m.opt.Service.Start(ctx, Spec{
+	started, err := m.opt.Service.Start(ctx, Spec{
 		Command:     s.command(binary),
 		Files:       []string{config},
 		Output:      m.tail.path,
@@ -238,7 +236,7 @@ func (m *Monitor) start(ctx context.Context, binary string, s Settings) error {
 	m.mu.Unlock()
 	m.tried = true
 	// The log of one that was running before us was read by recall; a new one has yet to say that it captures.
-	if st := m.opt.Service.State(); st.PID != m.process && st.Since.After(m.began) {
+	if started {
 		m.engine, m.words = false, ""
 	}
 	return nil

@@ -17,13 +17,13 @@ const (
 // State is what the monitor knows of Suricata.
 type State struct {
 	Condition  Condition
-	Reason     string // why it is not running; empty when it is
-	Version    string // of the binary, once known: "7.0.10"
-	PID        int    // 0: no process
-	Since      time.Time
-	Interfaces []string // being captured
-	NFLOGGroup uint16   // being read
-	Restarts   int      // how often it ended unasked
-	LastError  string   // the last error of its log, or how it ended
-	Drops      Drops    // added up over the ends of Suricata since the monitor began
+	Reason     string    // why it is not running; empty when it is
+	Version    string    // of the binary, once known: "7.0.10"
+	PID        int       // 0: no process
+	Since      time.Time // when the process began; time.Since is right even if the clock was set meanwhile
+	Interfaces []string  // being captured
+	NFLOGGroup uint16    // being read
+	Restarts   int       // how often it ended unasked
+	LastError  string    // the last error of its log, or how it ended
+	Drops      Drops     // added up over the ends of Suricata since the monitor began
 }

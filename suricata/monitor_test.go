@@ -221,7 +221,7 @@ func TestMonitorRestartsOnlyForAReason(t *testing.T) {
 	for range 3 {
 		f.begin()
 		f.apply("br-guest", "br-lan")
-		if s := f.states.await(t, is(Running)); s.PID != first.PID || !s.Since.Equal(first.Since) {
+		if s := f.states.await(t, is(Running)); s.PID != first.PID || !about(s.Since, first.Since) {
 			t.Fatalf("process %d became %d by a restart of the monitor", first.PID, s.PID)
 		}
 		f.end()

@@ -42,7 +42,8 @@ const (
 // ends it.
 type Procd struct {
 	bus     Bus
-	name    string
+	name    string // of the service
+	inst    string // of its instance
 	log     *slog.Logger
 	changes chan struct{}
 	dirty   chan struct{} // the state is to be asked for
@@ -58,7 +59,7 @@ type Procd struct {
 
 // NewProcd returns a Procd that talks to procd over the bus.
 func NewProcd(bus Bus, log *slog.Logger) *Procd {
-	return &Procd{bus: bus, name: procdName, log: log, changes: make(chan struct{}, 1), dirty: make(chan struct{}, 1)}
+	return &Procd{bus: bus, name: procdName, inst: procdInstance, log: log, changes: make(chan struct{}, 1), dirty: make(chan struct{}, 1)}
 }
 
 // HasProcd tells whether procd is on the bus. An error other than its absence is returned.
@@ -130,12 +131,18 @@ func exitText(code int64) string {
 }
 
 // Start implements Service: the `set` of an init script, which procd compares with what it has.
-func (p *Procd) Start(ctx context.Context, spec Spec) error {
+func (p *Procd) Start(ctx context.Context, spec Spec) (started bool, err error) {
+	if err := p.refresh(ctx); err != nil {
+		return false, err
+	}
+	was := p.State().PID
 	p.setWanted(true)
 	if _, err := p.call(ctx, "set", p.set(spec)); err != nil {
-		return fmt.Errorf("procd: setting service %s: %w", p.name, err)
+		return false, fmt.Errorf("procd: setting service %s: %w", p.name, err)
 	}
-	return p.refresh(ctx)
+	// One that is being replaced is still shown for as long as it takes to end.
+	err = p.refresh(ctx)
+	return p.State().PID != was, err
 }
 
 func (p *Procd) setWanted(wanted bool) {
@@ -158,7 +165,7 @@ func (p *Procd) set(spec Spec) ubus.Table {
 	return ubus.Table{
 		{Name: "name", Value: p.name},
 		{Name: "script", Value: "/etc/init.d/" + p.name},
-		{Name: "instances", Value: ubus.Table{{Name: procdInstance, Value: instance}}},
+		{Name: "instances", Value: ubus.Table{{Name: p.inst, Value: instance}}},
 		{Name: "triggers", Value: ubus.Array{}},
 		{Name: "validate", Value: ubus.Array{}},
 		{Name: "data", Value: ubus.Table{}},
@@ -244,17 +251,11 @@ func (p *Procd) refresh(ctx context.Context) error {
 	return nil
 }
 
-// instance finds the one instance in the reply to `list`; procd.sh names it, an own script may name it otherwise.
+// instance finds the instance in the reply to `list`.
 func (p *Procd) instance(reply ubus.Table) (ubus.Table, bool) {
-	service, ok := reply.Table(p.name)
-	if !ok {
-		return nil, false
-	}
+	service, _ := reply.Table(p.name)
 	instances, _ := service.Table("instances")
-	if t, ok := instances.Table(procdInstance); ok {
-		return t, true
-	}
-	return nil, false
+	return instances.Table(p.inst)
 }
 
 // follow watches the process itself as well: its end is then seen even while the bus is away.

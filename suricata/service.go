@@ -49,7 +49,7 @@ func (s Spec) identity() (string, error) {
 type ServiceState struct {
 	Running bool
 	PID     int
-	Since   time.Time // when the process began
+	Since   time.Time // when the process began; time.Since is right even if the clock was set meanwhile
 	// Pending: not running, but the service manager is about to start it again by itself.
 	Pending bool
 	// Removed: not running because somebody else asked the service manager to end it.
@@ -64,8 +64,8 @@ type Service interface {
 	// Run follows the program until ctx ends, and leaves it running.
 	Run(ctx context.Context) error
 	// Start makes the program run as in spec. One that already does is left alone, whoever started it; one that runs
-	// otherwise is replaced.
-	Start(ctx context.Context, spec Spec) error
+	// otherwise is replaced. started tells that a new process runs, or is about to.
+	Start(ctx context.Context, spec Spec) (started bool, err error)
 	// Stop ends the program and returns when it is gone. None running is not an error.
 	Stop(ctx context.Context) error
 	State() ServiceState
