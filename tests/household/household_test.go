@@ -116,6 +116,7 @@ type event struct {
 		Answers []struct {
 			RRName string `json:"rrname"`
 			RRType string `json:"rrtype"`
+			TTL    int    `json:"ttl"`
 			RData  string `json:"rdata"`
 		} `json:"answers"`
 	} `json:"dns"`
@@ -193,6 +194,38 @@ func TestEventsGiveTheRows(t *testing.T) {
 	}
 }
 
+type answer struct {
+	at, expires time.Time
+	name        string
+}
+
+// guess is the name of a connection that did not state one: what the
+// certificate says if it was asked for, else the latest answer before that was
+// still valid, else the latest.
+func guess(answers []answer, start time.Time, certificate string) (name string) {
+	valid, latest, known := map[string]answer{}, "", false
+	for _, a := range answers {
+		if a.at.After(start) {
+			continue
+		}
+		known = known || a.name == certificate
+		valid[a.name], latest = a, a.name
+	}
+	if known {
+		return certificate
+	}
+	var best answer
+	for _, a := range valid {
+		if !a.expires.Before(start) && a.at.After(best.at) {
+			best = a
+		}
+	}
+	if best.name != "" {
+		return best.name
+	}
+	return latest
+}
+
 // collect is a collector without limits: it knows all DNS answers and finds the
 // one before a connection's start.
 func collect(t *testing.T, events []byte, c Config) []Row {
@@ -210,12 +243,9 @@ func collect(t *testing.T, events []byte, c Config) []Row {
 			owner[a] = d.MAC.String()
 		}
 	}
-	type told struct {
-		at   time.Time
-		name string
-	}
-	dns := map[string][]told{} // by MAC and address
-	names := map[uint64]Row{}  // by flow number
+	dns := map[string][]answer{}        // by MAC and address
+	certificates := map[uint64]string{} // by flow number
+	names := map[uint64]Row{}           // by flow number
 	var rows []Row
 	last := ""
 	lines := bufio.NewScanner(bytes.NewReader(events))
@@ -249,11 +279,13 @@ func collect(t *testing.T, events []byte, c Config) []Row {
 			for _, a := range e.DNS.Answers {
 				if a.RRType != "CNAME" {
 					key := mac + netip.MustParseAddr(a.RData).String()
-					dns[key] = append(dns[key], told{parseTime(t, e.Timestamp), name})
+					at := parseTime(t, e.Timestamp)
+					dns[key] = append(dns[key], answer{at, at.Add(time.Duration(a.TTL) * time.Second), name})
 				}
 			}
 		case "tls":
 			named(e.TLS.SNI, "tls")
+			certificates[e.FlowID] = strings.TrimPrefix(e.TLS.Subject, "CN=")
 		case "quic":
 			named(e.QUIC.SNI, "quic")
 		case "http":
@@ -286,10 +318,8 @@ func collect(t *testing.T, events []byte, c Config) []Row {
 				fmt.Sscanf(o, "%02x", &r.MAC[i])
 			}
 			if r.Name == "" && !r.Inbound {
-				for _, d := range dns[mac+r.Remote.String()] {
-					if !d.at.After(start) {
-						r.Name, r.Source = d.name, "dns"
-					}
+				if r.Name = guess(dns[mac+r.Remote.String()], start, certificates[e.FlowID]); r.Name != "" {
+					r.Source = "dns"
 				}
 			}
 			rows = append(rows, r)

@@ -15,7 +15,7 @@ const (
 	firstPort      = 32768
 	ephemeralPorts = 28000
 	torrentPort    = 51413
-	slices         = 96 // of a day, for its profile
+	dayParts       = 96 // a day is made of, for its profile
 )
 
 // life is a household while time passes.
@@ -47,7 +47,7 @@ func newLife(cfg Config, w io.Writer, row func(*Row)) *life {
 	span := cfg.Days * 86400
 	l.start = float64(cfg.End.UnixMicro())/second - span
 	l.pause = span / float64(2*max(cfg.Events, 4*cfg.Rows))
-	n := max(slices, int(cfg.Days*slices))
+	n := max(dayParts, int(cfg.Days*dayParts))
 	l.step = span / float64(n)
 	l.profile = make([]float64, n+1)
 	for i := range n {
@@ -116,7 +116,7 @@ func (l *life) flush(now int64) error {
 		it := l.q.pop()
 		switch it.what {
 		case connecting:
-			if h := it.dev.answers[it.row.Remote]; h != nil {
+			if h := it.dev.called(it.row.Remote, it.at); h != nil {
 				it.row.Name, it.row.Source = h.name, "dns"
 			}
 			continue
@@ -126,7 +126,7 @@ func (l *life) flush(now int64) error {
 				addrs = it.host.v6
 			}
 			for _, a := range addrs {
-				it.dev.answers[a] = it.host
+				it.dev.learn(a, it.host, it.at)
 			}
 		}
 		l.wrote++
@@ -277,12 +277,15 @@ func (l *life) connect(d *device, h *host, at int64, src netip.AddrPort, to neti
 		c.dst, c.app, c.length = netip.AddrPortFrom(to, 443), "tls", int64(max(length, .2)*second)
 		c.toServer, c.toClient = sent+700, recvd+3000
 		row.Source = "tls"
-		sni := h.name
+		sni, v12 := h.name, l.chance(.2)
 		if l.chance(.02) {
-			sni, row.Name, row.Source = "", "", ""
-			l.ask(at, d, row)
+			sni = ""
+			if row.Source = "dns"; !v12 { // a certificate would tell which of the answers it was
+				row.Name, row.Source = "", ""
+				l.ask(at, d, row)
+			}
 		}
-		l.tls(&c, h.name, sni, l.chance(.2))
+		l.tls(&c, h.name, sni, v12)
 	}
 	l.end(&c, row)
 }

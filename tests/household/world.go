@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -73,9 +74,39 @@ type device struct {
 	v4         netip.Addr
 	v6         []netip.Addr
 	favourites []*host
-	expires    map[*host]int64      // until when the device need not ask again
-	answers    map[netip.Addr]*host // what it asked for when it was last given the address
-	port       uint16               // last ephemeral port
+	expires    map[*host]int64       // until when the device need not ask again
+	answers    map[netip.Addr][]told // what it asked for when it was given the address
+	port       uint16                // last ephemeral port
+}
+
+// told is a DNS answer as it is remembered: a name once, with its latest answer.
+type told struct {
+	host        *host
+	at, expires int64 // microseconds
+}
+
+// learn remembers that the device was given an address for a host.
+func (d *device) learn(a netip.Addr, h *host, at int64) {
+	list := d.answers[a]
+	t := told{h, at, at + int64(h.ttl)*second}
+	if i := slices.IndexFunc(list, func(t told) bool { return t.host == h }); i >= 0 {
+		list[i] = t
+		return
+	}
+	d.answers[a] = append(list, t)
+}
+
+// called is what the device most likely means by an address: what the latest
+// answer said that is still valid, else the latest of all.
+func (d *device) called(a netip.Addr, at int64) *host {
+	var best told
+	for _, t := range d.answers[a] {
+		valid, bestValid := at <= t.expires, at <= best.expires
+		if best.host == nil || valid && !bestValid || valid == bestValid && t.at > best.at {
+			best = t
+		}
+	}
+	return best.host
 }
 
 // host is a name in the internet.
@@ -123,7 +154,7 @@ func (w *world) makeDevices(r *rand.Rand, n int) {
 	sum := 0.0
 	for i := range n {
 		k := kinds[i%len(kinds)]
-		d := &device{expires: map[*host]int64{}, answers: map[netip.Addr]*host{}}
+		d := &device{expires: map[*host]int64{}, answers: map[netip.Addr][]told{}}
 		d.Name = fmt.Sprintf("%s-%d", k.name, i)
 		d.MAC = MAC{0, pick(r, vendors), byte(r.IntN(256)), byte(r.IntN(256)), byte(i >> 8), byte(i)}
 		// Every seventh is a guest. The rest share the first network, 200 to a /24.
