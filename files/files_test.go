@@ -127,8 +127,9 @@ procd_open_instance() { :; }
 procd_close_instance() { :; }
 procd_set_param() { log "param $*"; }
 procd_add_reload_trigger() { log "trigger $*"; }
-procd_add_validation() { log "validation $1"; "$1"; }
-uci_load_validate() { :; }
+procd_open_validate() { :; }
+procd_close_validate() { log "validation of$types"; }
+uci_validate_section() { types="$types $1.$2"; }
 start() { :; }
 stop() { :; }
 reload() { restart; }
@@ -181,7 +182,7 @@ func TestScripts(t *testing.T) {
 			"param term_timeout 60\n" +
 			"param stdout 1\nparam stderr 1\n" +
 			"trigger pakon dhcp\n" +
-			"validation validate_monitor\nvalidation validate_archive\nvalidation validate_archive_rule\n" +
+			"validation of pakon.monitor pakon.archive pakon.archive_rule\n" +
 			"procd set\n"
 		ended      = "procd delete\nwait\n"
 		noSuricata = "ubus call service delete {\"name\":\"suricata-pakon\"}\n"

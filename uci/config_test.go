@@ -44,11 +44,12 @@ func TestValidation(t *testing.T) {
 		t.Fatal(err)
 	}
 	for typ, options := range known {
-		_, validation, ok := strings.Cut(string(script), "uci_load_validate pakon "+typ+" ")
+		_, validation, ok := strings.Cut(string(script), "uci_validate_section pakon "+typ+" ''")
 		if !ok {
 			t.Errorf("no validation of %s", typ)
 		}
-		validation, _, _ = strings.Cut(validation, "\n}")
+		validation, _, _ = strings.Cut(validation, "\n\tuci_")
+		validation, _, _ = strings.Cut(validation, "\n\tprocd_")
 		for _, o := range options {
 			if !strings.Contains(validation, "'"+o+":") {
 				t.Errorf("%s.%s is not validated", typ, o)
