@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -51,6 +52,7 @@ func daemonCommand(ctx context.Context, args []string, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "pakon daemon: unknown argument %q\n", flags.Arg(0))
 		return 2
 	}
+	limitMemory()
 	log := newLogger(stderr)
 	loc, err := routerZone(o.root)
 	if err != nil {
@@ -67,6 +69,17 @@ func daemonCommand(ctx context.Context, args []string, stderr io.Writer) int {
 		return 1
 	}
 	return 0
+}
+
+// limitMemory trades processor time, of which a router has enough for what
+// Pakon does, for memory, unless the environment says otherwise.
+func limitMemory() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(20 << 20)
+	}
 }
 
 // usageStatus is the exit status after a command line that did not parse; the
@@ -97,6 +110,7 @@ type daemon struct {
 	paths   paths
 	log     *slog.Logger
 	started time.Time
+	lock    *os.File // held as long as the process lives
 
 	clients *client.Table
 	table   *flow.Table
@@ -123,9 +137,11 @@ func newDaemon(ctx context.Context, o options, log *slog.Logger) (_ *daemon, err
 	if err := os.MkdirAll(d.paths.run, 0o700); err != nil {
 		return nil, fmt.Errorf("make the folder of the sockets: %w", err)
 	}
+	if d.lock, err = lockInstance(d.paths.pidFile); err != nil {
+		return nil, err
+	}
 	s := d.read(nil)
 	d.settings.Store(s)
-	// The socket comes first: it tells a second instance.
 	if d.events, err = suricata.Listen(d.paths.eve, log); err != nil {
 		return nil, err
 	}

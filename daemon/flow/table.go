@@ -19,8 +19,8 @@ import (
 const (
 	batchSize    = 256   // flows handed on at once
 	maxPending   = 65536 // connections with a name whose end has not been seen
-	maxMemory    = 16384 // pairs of client and address with a DNS answer
-	maxInterned  = 16384 // names and other strings kept to share memory
+	maxMemory    = 8192  // pairs of client and address with a DNS answer
+	maxInterned  = 8192  // names and other strings kept to share memory
 	maxSubjectDN = 1024  // bytes of a certificate's subject that are read
 )
 

@@ -9,7 +9,7 @@ import (
 
 const (
 	maxChain      = 16        // CNAMEs followed in one answer
-	maxCandidates = 4         // names remembered for one address of one client
+	maxCandidates = 3         // names remembered for one address of one client
 	maxAliases    = 1024      // CNAMEs remembered between the events of one answer
 	minTTL        = 60        // seconds; programs keep an address at least this long
 	maxTTL        = 24 * 3600 // seconds

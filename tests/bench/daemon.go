@@ -56,8 +56,6 @@ func startDaemon(ctx context.Context, pakon string) (_ *daemon, err error) {
 	d.bus.Go(func() error { return b.Run(busCtx) })
 	d.cmd = exec.Command(pakon, "daemon", "--root", d.root, "--ubus-socket", socket, "--no-suricata")
 	d.cmd.Stderr = &d.stderr
-	// As /etc/init.d/pakon starts it.
-	d.cmd.Env = append(os.Environ(), "GOGC=50", "GOMEMLIMIT=48MiB")
 	if err := d.cmd.Start(); err != nil {
 		d.cmd = nil
 		return nil, err
