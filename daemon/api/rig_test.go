@@ -69,10 +69,26 @@ func prague(t testing.TB) *time.Location {
 	return loc
 }
 
-// newRig fills in what the test does not set.
+// newRig puts the object on a bus of its own and fills in what the test does
+// not set.
 func newRig(t testing.TB, c Config) *rig {
 	t.Helper()
-	r := &rig{log: &lockedBuffer{}, socket: filepath.Join(t.TempDir(), "ubus.sock")}
+	socket := filepath.Join(t.TempDir(), "ubus.sock")
+	b, err := broker.Listen(socket, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var tasks sync.WaitGroup
+	tasks.Go(func() { b.Run(ctx) })
+	t.Cleanup(func() { cancel(); tasks.Wait() })
+	return newRigOn(t, socket, c)
+}
+
+// newRigOn is newRig on a bus that is there.
+func newRigOn(t testing.TB, socket string, c Config) *rig {
+	t.Helper()
+	r := &rig{log: &lockedBuffer{}, socket: socket}
 	loc := prague(t)
 	c.Location = func() *time.Location { return loc }
 	c.Log = slog.New(slog.NewTextHandler(r.log, nil))
@@ -87,17 +103,12 @@ func newRig(t testing.TB, c Config) *rig {
 	r.API = New(c)
 	r.now = func() time.Time { return testNow }
 
-	b, err := broker.Listen(r.socket, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
 	bus := ubus.New(r.socket, slog.New(slog.DiscardHandler))
 	if err := bus.Publish(r.Object()); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var tasks sync.WaitGroup
-	tasks.Go(func() { b.Run(ctx) })
 	tasks.Go(func() { bus.Run(ctx) })
 	t.Cleanup(func() { cancel(); tasks.Wait() })
 	select {
@@ -105,6 +116,7 @@ func newRig(t testing.TB, c Config) *rig {
 	case <-time.After(10 * time.Second):
 		t.Fatal("the object was not published")
 	}
+	var err error
 	if r.caller, err = ubus.Dial(ctx, r.socket); err != nil {
 		t.Fatal(err)
 	}
