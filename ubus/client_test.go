@@ -3,9 +3,12 @@ package ubus
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
+	"net"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -882,5 +885,48 @@ func TestRunEnds(t *testing.T) {
 	}
 	if err := unused.Run(context.Background()); err == nil {
 		t.Error("ran after Close")
+	}
+}
+
+// TestListeningDenied: who may not listen finds what it waits for all the same.
+func TestListeningDenied(t *testing.T) {
+	bus := newFakeBus(t)
+	_, logs := runClient(t, bus.path, func(c *Client) { c.Subscribe("network", func(string, Table) {}) })
+	p := bus.accept(1)
+	p.add("", 0x1000)
+	p.lookup("network", 0)
+	p.add("", 0x1001)
+	m, _ := p.expect(MsgInvoke)
+	p.status(m.Seq, m.Peer, StatusPermissionDenied)
+	m, _ = p.expect(MsgRemoveObject)
+	p.status(m.Seq, 0, StatusOK)
+	p.lookup("network", 0)
+	p.lookup("network", 0x77)
+	p.subscribed(0x1000, 0x77)
+	if logs.count("cannot listen for objects") != 1 {
+		t.Error("not logged once")
+	}
+}
+
+// TestDescriptor: a descriptor that comes with a call is not kept.
+func TestDescriptor(t *testing.T) {
+	o := object(map[string]func(context.Context, *Request){"takefd": func(context.Context, *Request) {}})
+	_, p, _ := provide(t, o)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	b := AppendString(AppendUint32(nil, AttrObjID, 0x1000), AttrMethod, "takefd")
+	m := Message{Type: MsgInvoke, Seq: 1, Peer: 2, Body: AppendNested(b, AttrData, nil)}
+	_, _, err = p.conn.(*net.UnixConn).WriteMsgUnix(m.Append(nil), syscall.UnixRights(int(w.Fd())), nil)
+	w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.wantStatus(1, 2, 0x1000, StatusOK)
+	r.SetReadDeadline(time.Now().Add(patience))
+	if n, err := r.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("the pipe is still open: %d, %v", n, err)
 	}
 }

@@ -2,11 +2,10 @@ package ubus
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"strings"
 	"testing"
-
-	"encoding/json"
 )
 
 // FuzzFrame: whatever comes is read within its limits, and what was read comes out the same.

@@ -33,6 +33,8 @@ type parser struct {
 
 type jsonError string
 
+const errSlash = jsonError("'/' that begins no comment")
+
 func (e jsonError) Error() string { return string(e) }
 
 // object reads the outermost value, which must be an object.
@@ -43,7 +45,15 @@ func (p *parser) object() (Table, error) {
 	if p.peek() != '{' {
 		return nil, jsonError("expected an object")
 	}
-	return p.table(1)
+	t, err := p.table(1)
+	if err != nil {
+		return nil, err
+	}
+	// What follows does not matter, except that json-c still looks for comments there.
+	if err := p.space(); err == errSlash {
+		return nil, err
+	}
+	return t, nil
 }
 
 // peek is the next byte, 0 at the end.
@@ -58,7 +68,7 @@ func (p *parser) peek() byte {
 func (p *parser) space() error {
 	for {
 		switch p.peek() {
-		case ' ', '\t', '\n', '\r', '\v', '\f':
+		case ' ', '\t', '\n', '\r':
 			p.i++
 			continue
 		case '/':
@@ -68,11 +78,11 @@ func (p *parser) space() error {
 		rest := p.s[p.i:]
 		switch {
 		case strings.HasPrefix(rest, "/*"):
-			end := strings.Index(rest[2:], "*/")
-			if end < 0 {
+			n := commentLen(rest)
+			if n == 0 {
 				return jsonError("comment without end")
 			}
-			p.i += 2 + end + 2
+			p.i += n
 		case strings.HasPrefix(rest, "//"):
 			end := strings.IndexByte(rest, '\n')
 			if end < 0 {
@@ -80,9 +90,23 @@ func (p *parser) space() error {
 			}
 			p.i += end + 1
 		default:
-			return jsonError("unexpected '/'")
+			return errSlash
 		}
 	}
+}
+
+// commentLen is the length of the comment that s begins with, 0 if it does not end. As in json-c the byte behind a '*'
+// is looked at once, as a '/' that ends the comment: "/***/" goes on.
+func commentLen(s string) int {
+	for i := 2; i+1 < len(s); i++ {
+		if s[i] != '*' {
+			continue
+		}
+		if i++; s[i] == '/' {
+			return i + 1
+		}
+	}
+	return 0
 }
 
 // table reads an object whose values are depth levels below the outermost value.

@@ -315,7 +315,7 @@ func playSend(t *testing.T, script []recorded) {
 }
 
 // heard are the messages that the broker delivers to an anonymous object.
-func heard(t *testing.T, script []recorded) (all []string, answers int) {
+func heard(t *testing.T, script []recorded) (all []string) {
 	for _, r := range script {
 		m := frameOf(t, r)
 		if m == nil || r.fromClient() || m.Type != MsgInvoke {
@@ -325,7 +325,7 @@ func heard(t *testing.T, script []recorded) (all []string, answers int) {
 		name, _ := a.String(AttrMethod)
 		all = append(all, name+" "+string(AppendJSON(nil, table(t, a), false)))
 	}
-	return all, answers
+	return all
 }
 
 func playListen(t *testing.T, script []recorded) {
@@ -335,7 +335,7 @@ func playListen(t *testing.T, script []recorded) {
 			pattern, _ = table(t, m.Attrs()).String("pattern")
 		}
 	}
-	want, _ := heard(t, script)
+	want := heard(t, script)
 	got := make(chan string, len(want)+1)
 	noLeaks(t)
 	bus := newFakeBus(t)
@@ -366,14 +366,15 @@ func playSubscribe(t *testing.T, script []recorded) {
 		} else if m.Type == MsgStatus {
 			// One of the recorded programs answers with an error, which ours never does.
 			if s, _ := a.Uint32(AttrStatus); s != 0 {
-				script[i].frame = statusFrame(m.Seq, m.Peer, func() uint32 { id, _ := a.Uint32(AttrObjID); return id }(), StatusOK)
+				id, _ := a.Uint32(AttrObjID)
+				script[i].frame = statusFrame(m.Seq, m.Peer, id, StatusOK)
 			}
 		} else if m.Type == MsgUnsubscribe {
 			script = script[:i] // what ours does by removing its object
 			break
 		}
 	}
-	want, _ := heard(t, script)
+	want := heard(t, script)
 	got := make(chan string, len(want)+1)
 	bus := newFakeBus(t)
 	runClient(t, bus.path, func(c *Client) {
