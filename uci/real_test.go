@@ -2,9 +2,12 @@ package uci
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -76,10 +79,55 @@ var stagedPieces = []string{
 	"-pakon.archive\n", "-pakon.archive.keep\n", "-pakon.archive.keep='x'\n", "@pakon.archive='store'\n", "@pakon.archive.keep='hold'\n", "@pakon.archive.keep='a-b'\n", "^pakon.archive='0'\n", "^pakon.archive='2'\n", "^pakon.archive='99'\n", "^pakon.archive='-1'\n", "^pakon.monitor='x'\n", "^pakon.cfg03d93e='1'\n",
 	"+pakon.cfg05d93e='archive_rule'\n", "pakon.cfg05d93e.up_to='7d'\n", "pakon.cfg03d93e.window='1'\n", "-pakon.cfg03d93e\n", "-pakon.cfg04d93e\n", "pakon.cfg04d93e='archive_rule'\n", "@pakon.cfg04d93e='named'\n", "pakon.extra='archive_rule'\n", "pakon.extra='other'\n", "pakon.extra.up_to='14d'\n", "pakon.extra=''\n", "+pakon.extra='x'\n", "+pakon.monitor='monitor'\n", "+pakon.monitor='minotor'\n", "pakon.monitor='m'\n",
 	"pakon.monitor.mode=''\n", "pakon.monitor.mode\n", "pakon.monitor\n", "pakon\n", "pakon.monitor.mode='it'\\''s'\n", "pakon.monitor.note='a # b = c'\n", "pakon.monitor.note='two\nlines'\n", "pakon.monitor.note=\"double\"\n", "pakon.monitor.note=bare\n", "pakon.monitor.note=bare words\n", "pakon.monitor.note='x' \n", "pakon.monitor.note='x'#\n", "pakon.monitor.note='x'\r\n",
-	"dhcp.monitor.mode='x'\n", "pakon.nobody.mode='x'\n", "pakon.@archive_rule[0].window='1'\n", "pakon.a-b.c='x'\n", "pakon.monitor.a-b='x'\n", "pakon.a.b.c='x'\n", "pakon.monitor.\x01='x'\n", "pakon.monitor.bell='\x01'\n", "|pakon.monitor.mode='more'\n", "|pakon.monitor='x'\n", "|pakon.monitor.interface=''\n", "~pakon.monitor.mode='tap'\n", "!pakon.monitor.mode='x'\n", ";\n", "'\n", "\n", "=\n", "pakon.monitor.inter", "pakon.monitor.note='br-", "|", "+pakon.x.y='z'\n", "-pakon.nobody\n", "@pakon.monitor.interface='ifs'\n",
+	"dhcp.monitor.mode='x'\n", "pakon.nobody.mode='x'\n", "pakon.@archive_rule[0].window='1'\n", "pakon.a-b.c='x'\n", "pakon.monitor.a-b='x'\n", "pakon.a.b.c='x'\n", "pakon.monitor.\x01='x'\n", "pakon.monitor.bell='\x01'\n", "|pakon.monitor.mode='more'\n", "|pakon.monitor='x'\n", "|pakon.monitor.interface=''\n", "~pakon.monitor.mode='tap'\n", "!pakon.monitor.mode='x'\n", ";\n", "'\n", "\n", "=\n", "pakon.monitor.inter", "pakon.monitor.note='br-", "|", "+pakon.x.y='z'\n", "-pakon.nobody\n", "@pakon.monitor.interface='ifs'\n", "pakon.extra='two words'\n", "-pakon.monitor.interface='0'\n-pakon.monitor.interface='0'\n",
 }
 
 const stagedBase = "config monitor 'monitor'\n\toption notify '0'\n\tlist interface 'br-lan'\n\tlist interface 'br-guest'\n\nconfig archive 'archive'\n\toption keep '4w'\n\nconfig archive_rule\n\toption up_to '1d'\n\nconfig archive_rule\n\toption up_to '3d'\n"
+
+// An oddCase is a file and what is staged for it, with what OpenWrt's uci made of
+// it: its export, without and with the names of anonymous sections, or its
+// complaint.
+type oddCase struct{ File, Staged, Export, Named, Complaint string }
+
+func (c *oddCase) ask(t *testing.T, uci string) {
+	confDir, deltaDir := etc(t, map[string]string{"pakon": c.File, ".pakon": c.Staged})
+	c.Export, c.Complaint = realUCI(t, uci, confDir, deltaDir, "-N", "export", "pakon")
+	c.Named, _ = realUCI(t, uci, confDir, deltaDir, "-n", "export", "pakon")
+}
+
+func (c *oddCase) check(t *testing.T) {
+	t.Helper()
+	confDir, deltaDir := etc(t, map[string]string{"pakon": c.File, ".pakon": c.Staged})
+	pkg, err := Load(confDir, deltaDir, "pakon")
+	var parse *ParseError
+	switch {
+	case c.Complaint != "":
+		if !errors.As(err, &parse) {
+			t.Errorf("%q %q\ngot %v\nwant %s", c.File, c.Staged, err, c.Complaint)
+		} else if got := fmt.Sprintf("Parse error (%s) at line %d, byte %d", parse.Msg, parse.Line, parse.Byte); got != c.Complaint {
+			t.Errorf("%q %q\ngot %s\nwant %s", c.File, c.Staged, got, c.Complaint)
+		}
+	case err != nil:
+		t.Errorf("%q %q\ngot %v\nwant %q", c.File, c.Staged, err, c.Export)
+	case export(pkg) != c.Export:
+		t.Errorf("%q %q\ngot %q\nwant %q", c.File, c.Staged, export(pkg), c.Export)
+	case exportNamed(pkg) != c.Named:
+		t.Errorf("%q %q\ngot %q\nwant %q", c.File, c.Staged, exportNamed(pkg), c.Named)
+	}
+}
+
+// oddCases makes n cases of each kind.
+func oddCases(rnd *rand.Rand, n int) []oddCase {
+	var cases []oddCase
+	for range n {
+		cases = append(cases,
+			oddCase{File: "config host\n" + oddText(rnd, filePieces, 10)},
+			oddCase{File: oddLines(rnd)},
+			oddCase{File: stagedBase, Staged: oddText(rnd, stagedPieces, 10)},
+		)
+	}
+	return cases
+}
 
 // TestAgainstUCI compares Load with OpenWrt's own uci on files made at random.
 func TestAgainstUCI(t *testing.T) {
@@ -89,36 +137,51 @@ func TestAgainstUCI(t *testing.T) {
 	}
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	rnd := rand.New(rand.NewPCG(seed, 0))
-	refused := 0
-	for i := range 600 {
-		files := map[string]string{"pakon": "config host\n" + oddText(rnd, filePieces, 10)}
-		switch i % 4 {
-		case 1:
-			files = map[string]string{"pakon": oddLines(rnd)}
-		case 2, 3:
-			files = map[string]string{"pakon": stagedBase, ".pakon": oddText(rnd, stagedPieces, 10)}
-		}
-		confDir, deltaDir := etc(t, files)
-		want, complaint := realUCI(t, uci, confDir, deltaDir, "-N", "export", "pakon")
-		wantNamed, _ := realUCI(t, uci, confDir, deltaDir, "-n", "export", "pakon")
-		pkg, err := Load(confDir, deltaDir, "pakon")
-		var parse *ParseError
-		switch {
-		case complaint != "":
-			refused++
-			if !errors.As(err, &parse) {
-				t.Errorf("%q\ngot %v\nwant %s", files, err, complaint)
-			} else if got := fmt.Sprintf("Parse error (%s) at line %d, byte %d", parse.Msg, parse.Line, parse.Byte); got != complaint {
-				t.Errorf("%q\ngot %s\nwant %s", files, got, complaint)
-			}
-		case err != nil:
-			t.Errorf("%q\ngot %v\nwant %q", files, err, want)
-		case export(pkg) != want:
-			t.Errorf("%q\ngot %q\nwant %q", files, export(pkg), want)
-		case exportNamed(pkg) != wantNamed:
-			t.Errorf("%q\ngot %q\nwant %q", files, exportNamed(pkg), wantNamed)
-		}
+	for _, c := range oddCases(rand.New(rand.NewPCG(seed, 0)), 200) {
+		c.ask(t, uci)
+		c.check(t)
 	}
-	t.Logf("%d files were refused", refused)
+}
+
+const oddFile = "testdata/odd.json"
+
+var record = flag.Bool("record", false, "write "+oddFile+" again, with OpenWrt's uci in PATH")
+
+// TestOdd compares Load with what uci made of such files when they were
+// recorded.
+func TestOdd(t *testing.T) {
+	if *record {
+		recordOdd(t)
+	}
+	cases := readJSON[[]oddCase](t, oddFile)
+	if len(cases) < 200 {
+		t.Fatalf("only %d cases", len(cases))
+	}
+	for _, c := range cases {
+		c.check(t)
+	}
+}
+
+func recordOdd(t *testing.T) {
+	uci, err := exec.LookPath("uci")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cases := oddCases(rand.New(rand.NewPCG(1, 0)), 60)
+	for _, staged := range stagedPieces {
+		cases = append(cases, oddCase{File: stagedBase, Staged: staged})
+	}
+	for i := range cases {
+		c := &cases[i]
+		// JSON holds text only.
+		c.File, c.Staged = strings.ToValidUTF8(c.File, "?"), strings.ToValidUTF8(c.Staged, "?")
+		c.ask(t, uci)
+	}
+	b, err := json.MarshalIndent(cases, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(oddFile, append(b, '\n'), 0o644); err != nil {
+		t.Fatal(err)
+	}
 }
