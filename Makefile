@@ -65,7 +65,7 @@ install: build
 	install -d $(DESTDIR)/usr/bin
 	install -m 755 $(BIN)/pakon $(DESTDIR)/usr/bin/pakon
 	ln -sf pakon $(DESTDIR)/usr/bin/pakon-show
-	cp -R files/. $(DESTDIR)/
+	cp -R files/etc files/usr $(DESTDIR)/
 	chmod 755 $(DESTDIR)/etc/init.d/pakon $(DESTDIR)/etc/init.d/pakon-monitor $(DESTDIR)/etc/init.d/suricata-pakon
 	install -d $(DESTDIR)/usr/share/pakon-light/domains_replace $(DESTDIR)/usr/share/pakon-light/domains_ignore
 	install -d -m 700 $(DESTDIR)/srv/pakon

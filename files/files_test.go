@@ -177,7 +177,6 @@ func run(t *testing.T, script, action string, answers bool) string {
 func TestScripts(t *testing.T) {
 	const (
 		set = "param command /usr/bin/pakon daemon\n" +
-			"param env GOGC=50 GOMEMLIMIT=64MiB\n" +
 			"param respawn 3600 5 0\n" +
 			"param term_timeout 60\n" +
 			"param stdout 1\nparam stderr 1\n" +
