@@ -35,7 +35,7 @@ type InterfaceStatus struct {
 
 // SuricataStatus is the state of the events' source.
 type SuricataStatus struct {
-	State    string    // "running", "stopped", "missing" (not installed), "failing" or "external" (not started by the daemon)
+	State    string    // as suricata.Condition, or "external": not started by the daemon
 	Version  string    // "" if unknown
 	PID      int       // 0 if it does not run
 	Since    time.Time // when this process was started
