@@ -44,6 +44,8 @@ type Decoder struct {
 	bodies  [kinds]int // where the object named like each kind begins; 0: nowhere
 	decoded int        // where the body that ev holds begins; 0: none yet
 	orders  orders
+
+	timed, started, ended bool // timestamp, start and end were there: 0 is a time, too
 }
 
 // Decode decodes one line, with or without its newline, into ev. The whole line
@@ -59,6 +61,7 @@ func (d *Decoder) Decode(line []byte, ev *Event) error {
 	}
 	d.b, d.scratch, d.ev = line, d.scratch[:0], ev
 	d.bodies, d.decoded = [kinds]int{}, 0
+	d.timed, d.started, d.ended = false, false, false
 	if d.event() < 0 {
 		e := d.err
 		d.err = DecodeError{}
@@ -104,15 +107,15 @@ func (d *Decoder) event() int {
 // complete checks that an event of the network has what makes it one.
 func (d *Decoder) complete(end int) int {
 	switch ev := d.ev; {
-	case ev.Time == 0:
+	case !d.timed:
 		return d.missing("timestamp")
 	case !ev.Src.IsValid():
 		return d.missing("src_ip")
 	case !ev.Dst.IsValid():
 		return d.missing("dest_ip")
-	case ev.Kind == Flow && ev.Flow.Start == 0:
+	case ev.Kind == Flow && !d.started:
 		return d.missing("start")
-	case ev.Kind == Flow && ev.Flow.End == 0:
+	case ev.Kind == Flow && !d.ended:
 		return d.missing("end")
 	}
 	return end
@@ -132,7 +135,7 @@ func (d *Decoder) top(i int) int {
 		}
 		switch key {
 		case keyTimestamp:
-			ev.Time, j = d.time(j)
+			ev.Time, d.timed, j = d.time(j)
 		case keyFlowID:
 			ev.FlowID, j = d.number(j, 1<<64-1)
 		case keyInIface:
@@ -204,7 +207,7 @@ func (d *Decoder) clearBody() {
 	ev.DNS = Message{Answers: ev.DNS.Answers[:0]}
 	ev.Name, ev.Subject = nil, nil
 	ev.Flow, ev.Stats = FlowEnd{}, StatsCounters{}
-	d.decoded = 0
+	d.decoded, d.started, d.ended = 0, false, false
 }
 
 // bodyOf handles the object named like kind: it is decoded if the event is
@@ -287,9 +290,9 @@ func (d *Decoder) flow(i int) int {
 		case keyBytesToClient:
 			f.BytesToClient, j = d.number(j, 1<<64-1)
 		case keyStart:
-			f.Start, j = d.time(j)
+			f.Start, d.started, j = d.time(j)
 		case keyEnd:
-			f.End, j = d.time(j)
+			f.End, d.ended, j = d.time(j)
 		case keyState:
 			f.State, j = d.text(j)
 		case keyReason:

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -123,16 +124,15 @@ func (o *oracle) list(m object, key string) []any {
 	return nil
 }
 
+var timeForm = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):?[0-5]\d)$`)
+
 func (o *oracle) time(m object, key string) int64 {
 	s := o.str(m, key)
 	if m[key] == nil {
 		return 0
 	}
 	for _, layout := range []string{"2006-01-02T15:04:05Z0700", "2006-01-02T15:04:05Z07:00"} {
-		if t, err := time.Parse(layout, s); err == nil && !strings.Contains(s, ",") {
-			if y, _ := strconv.Atoi(s[:4]); y < 1970 {
-				break
-			}
+		if t, err := time.Parse(layout, s); err == nil && timeForm.MatchString(s) && !strings.HasPrefix(s, "0000") {
 			return t.Unix()*1000 + int64(t.Nanosecond())/1e6
 		}
 	}
@@ -238,14 +238,14 @@ func decodeByOracle(line []byte) (p plainEvent, err error) {
 			p.Bytes[i] = o.num(body, key, 64)
 		}
 		p.State, p.Reason = o.str(body, "state"), o.str(body, "reason")
-		if p.Start == 0 || p.End == 0 {
+		if body["start"] == nil || body["end"] == nil {
 			o.fail("no start or end")
 		}
 	case Stats:
 		o.stats(body, &p.Stats)
 		return p, o.err
 	}
-	if p.Time == 0 || !src.IsValid() || !dst.IsValid() {
+	if m["timestamp"] == nil || !src.IsValid() || !dst.IsValid() {
 		o.fail("no time or address")
 	}
 	return p, o.err

@@ -200,6 +200,8 @@ var wellFormed = map[string]string{
 	"zone Z":                  strings.Replace(event("tls", `{}`), "+0000", "Z", 1),
 	"seven digits":            strings.Replace(event("tls", `{}`), ".713289", ".7132891", 1),
 	"no fraction":             strings.Replace(event("tls", `{}`), ".713289", "", 1),
+	"no clock yet":            strings.Replace(event("tls", `{}`), "2025-05-31T00:00:01.713289", "1970-01-01T00:00:00.000000", 1),
+	"no clock, in the west":   strings.Replace(event("tls", `{}`), "2025-05-31T00:00:01.713289+0000", "1969-12-31T19:00:00.000001-0500", 1),
 	"leap day":                strings.Replace(event("tls", `{}`), "2025-05-31", "2028-02-29", 1),
 	"IPv4-mapped":             strings.Replace(event("tls", `{}`), "2001:db8::1", "0000:0000:0000:0000:0000:ffff:c000:0201", 1),
 	"numbered protocol":       strings.Replace(event("tls", `{}`), "TCP", "089", 1),

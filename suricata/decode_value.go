@@ -204,21 +204,21 @@ func (s *scanner) proto(i int) (p uint8, next int) {
 }
 
 // time reads a time such as "2025-05-31T00:00:01.713289+0000" in ms of Unix
-// time, fractions cut off; null is 0.
-func (s *scanner) time(i int) (ms int64, next int) {
+// time, fractions cut off; given is false for null.
+func (s *scanner) time(i int) (ms int64, given bool, next int) {
 	text, next := s.text(i)
 	if next < 0 || text == nil {
-		return 0, next
+		return 0, false, next
 	}
 	ms, ok := parseTime(text)
 	if !ok {
-		return 0, s.fail(ErrValue, i)
+		return 0, false, s.fail(ErrValue, i)
 	}
-	return ms, next
+	return ms, true, next
 }
 
 // parseTime reads ISO 8601 with a fraction of any number of digits, or none,
-// and the zone as Z, +hhmm or +hh:mm. Years before 1970 are refused.
+// and the zone as Z, +hhmm or +hh:mm.
 func parseTime(b []byte) (ms int64, ok bool) {
 	if len(b) < len("2025-05-31T00:00:01Z") ||
 		b[4] != '-' || b[7] != '-' || b[10] != 'T' || b[13] != ':' || b[16] != ':' {
@@ -255,9 +255,9 @@ func two(b []byte) int {
 	return int(h)*10 + int(l)
 }
 
-// unixDay counts days since 1970-01-01.
+// unixDay counts days since 1970-01-01; the year is at least 1.
 func unixDay(year, month, day int) (days int, ok bool) {
-	if year < 1970 || month < 1 || month > 12 || day < 1 {
+	if year < 1 || month < 1 || month > 12 || day < 1 {
 		return 0, false
 	}
 	leap := year%4 == 0 && (year%100 != 0 || year%400 == 0)

@@ -101,13 +101,13 @@ func (l *Listener) Run(ctx context.Context, handle func(*Event), idle func()) er
 func (l *Listener) serve(ctx context.Context) error {
 	var readers sync.WaitGroup
 	defer readers.Wait()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	reading, stop := context.WithCancel(ctx)
+	defer stop()
 	for {
 		conn, err := l.ln.AcceptUnix()
 		switch {
 		case err == nil:
-			l.admit(ctx, conn, &readers)
+			l.admit(reading, conn, &readers)
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, net.ErrClosed):
