@@ -930,3 +930,58 @@ func TestDescriptor(t *testing.T) {
 		t.Errorf("the pipe is still open: %d, %v", n, err)
 	}
 }
+
+// TestChangesWhileConnected: objects and listeners come and go on a connection that stands.
+func TestChangesWhileConnected(t *testing.T) {
+	c, p := dial(t)
+	got := make(chan string, 10)
+	stop := c.Listen("*", func(e string, _ Table) { got <- e })
+	p.add("", 0x1000)
+	p.register(0x1000, "*")
+	o := object(map[string]func(context.Context, *Request){"status": func(context.Context, *Request) {}})
+	published := make(chan error, 1)
+	go func() { published <- c.Publish(o) }()
+	p.add("pakon", 0x1001)
+	if err := wait(t, "Publish", published); err != nil {
+		t.Error(err)
+	}
+	p.invoke(1, 2, 0x1001, "status", nil)
+	p.wantStatus(1, 2, 0x1001, StatusOK)
+	removed := func(id uint32) {
+		t.Helper()
+		m, a := p.expect(MsgRemoveObject)
+		if got, _ := a.Uint32(AttrObjID); got != id {
+			t.Errorf("removes %x, want %x", got, id)
+		}
+		p.status(m.Seq, 0, StatusOK)
+	}
+	p.send(MsgInvoke, 3, 0, AppendNested(AppendUint32(nil, AttrObjID, 0x1000), AttrData, nil)) // without a name
+	p.wantStatus(3, 0, 0x1000, StatusInvalidArgument)
+	p.invoke(4, 0, 0x1000, "", nil) // an empty one is one
+	p.wantStatus(4, 0, 0x1000, StatusOK)
+	if e := wait(t, "event", got); e != "" {
+		t.Errorf("heard %q", e)
+	}
+	stop()
+	removed(0x1000)
+	c.Unpublish(o)
+	removed(0x1001)
+	p.invoke(1, 2, 0x1001, "status", nil)
+	p.wantStatus(1, 2, 0x1001, StatusNotFound)
+}
+
+// TestPublishedInstantlyCalled: a call may follow the id of a new object in the same read.
+func TestPublishedInstantlyCalled(t *testing.T) {
+	bus := newFakeBus(t)
+	runClient(t, bus.path, func(c *Client) {
+		c.Publish(object(map[string]func(context.Context, *Request){"status": func(context.Context, *Request) {}}))
+	})
+	p := bus.accept(1)
+	m, _ := p.expect(MsgAddObject)
+	id := AppendUint32(nil, AttrObjID, 0x1000)
+	b := (&Message{Type: MsgData, Seq: m.Seq, Body: id}).Append(nil)
+	call := &Message{Type: MsgInvoke, Seq: 1, Peer: 2, Body: AppendNested(AppendString(id, AttrMethod, "status"), AttrData, nil)}
+	p.write(call.Append(b))
+	p.wantStatus(1, 2, 0x1000, StatusOK)
+	p.status(m.Seq, 0, StatusOK)
+}

@@ -385,6 +385,18 @@ func TestGetters(t *testing.T) {
 	if _, ok := tab.Bool("g"); ok {
 		t.Error("an array is a bool")
 	}
+	if v, ok := tab.Double("f"); v != 1.5 || !ok {
+		t.Error("Double")
+	}
+	if v, ok := tab.Array("g"); len(v) != 1 || !ok {
+		t.Error("Array")
+	}
+	if v, ok := tab.Table("h"); len(v) != 0 || !ok {
+		t.Error("Table")
+	}
+	if v, ok := tab.Get("a"); v != "1" || !ok {
+		t.Error("Get")
+	}
 	if _, ok := tab.Get("nosuch"); ok {
 		t.Error("Get(nosuch)")
 	}
@@ -463,5 +475,16 @@ func TestStatusText(t *testing.T) {
 	}
 	if StatusOK.Err() != nil || !errors.Is(StatusTimeout.Err(), StatusTimeout) {
 		t.Error("Err")
+	}
+}
+
+func TestTypeNames(t *testing.T) {
+	for typ, want := range map[Type]string{
+		TypeBool: "Boolean", TypeInt32: "Integer", TypeString: "String", TypeArray: "Array", TypeTable: "Table",
+		TypeInt64: "(unknown)", TypeAnyInt: "(unknown)", TypeNull: "(unknown)",
+	} {
+		if typ.String() != want {
+			t.Errorf("%d: %s", uint8(typ), typ)
+		}
 	}
 }
