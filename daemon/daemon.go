@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"pakon/daemon/api"
+	"pakon/daemon/api/timespec"
 	"pakon/daemon/client"
 	"pakon/daemon/flow"
 	"pakon/daemon/store"
@@ -54,11 +55,6 @@ func daemonCommand(ctx context.Context, args []string, stderr io.Writer) int {
 	}
 	limitMemory()
 	log := newLogger(stderr)
-	loc, err := routerZone(o.root)
-	if err != nil {
-		log.Warn(err.Error())
-	}
-	time.Local = loc
 	d, err := newDaemon(ctx, o, log)
 	if err != nil {
 		log.Error("Pakon can not start", "err", err)
@@ -148,7 +144,7 @@ func newDaemon(ctx context.Context, o options, log *slog.Logger) (_ *daemon, err
 	d.store, err = store.Open(ctx, store.Options{
 		Path:     d.paths.live,
 		MaxFlows: s.config.Monitor.DatabaseLimit,
-		Classify: func(name string) (string, bool) { return d.settings.Load().lists.Classify(name) },
+		Classify: d.classify,
 		Log:      log,
 	})
 	if err != nil {
@@ -161,13 +157,23 @@ func newDaemon(ctx context.Context, o options, log *slog.Logger) (_ *daemon, err
 	d.table.SetPolicy(s.policy())
 	d.bus = ubus.New(d.socket, log)
 	d.api = api.New(api.Config{
-		Store: d.store, Clients: d.clients, Status: d.status, Reload: d.reload,
-		Location: func() *time.Location { return time.Local }, Log: log,
+		Store: d.store, Clients: d.clients, Classify: d.classify, Status: d.status, Reload: d.reload,
+		Location: func() *time.Location { return timespec.Location(o.root) }, Log: log,
 	})
+	d.writer.stored = func(flows []flow.Flow) {
+		if err := d.api.Stored(flows); err != nil {
+			log.Warn("new flows could not be told on the bus", "err", err)
+		}
+	}
 	if err := d.bus.Publish(d.api.Object()); err != nil {
 		return nil, errors.Join(err, d.store.Close(), d.events.Close())
 	}
 	return d, nil
+}
+
+// classify is what the lists in force say of a name.
+func (d *daemon) classify(name string) (group string, hidden bool) {
+	return d.settings.Load().lists.Classify(name)
 }
 
 // run runs the parts until the context ends or one fails. What captures ends

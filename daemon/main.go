@@ -11,7 +11,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	"pakon/daemon/show"
 )
@@ -53,11 +52,6 @@ func run(argv []string, stdout, stderr io.Writer) int {
 	case "check":
 		return checkCommand(args[1:], stdout, stderr)
 	case "show", "status", "clients":
-		loc, err := routerZone("/")
-		if err != nil {
-			fmt.Fprintf(stderr, "pakon: %v\n", err)
-		}
-		time.Local = loc
 		return show.Run(ctx, args, stdout, stderr)
 	case "--version", "-V", "version":
 		fmt.Fprintf(stdout, "pakon %s\n", version)

@@ -28,6 +28,7 @@ type adder interface {
 // the next ones.
 type writer struct {
 	store   adder
+	stored  func([]flow.Flow) // is told of flows once they are stored
 	log     *slog.Logger
 	in      chan []flow.Flow
 	free    sync.Pool
@@ -36,7 +37,7 @@ type writer struct {
 }
 
 func newWriter(store adder, log *slog.Logger) *writer {
-	return &writer{store: store, log: log, in: make(chan []flow.Flow, 4)}
+	return &writer{store: store, stored: func([]flow.Flow) {}, log: log, in: make(chan []flow.Flow, 4)}
 }
 
 // add hands flows over; it copies them. It waits while the writer is behind,
@@ -92,6 +93,7 @@ func (w *writer) write(flows []flow.Flow) []flow.Flow {
 		if w.failure.Swap(nil) != nil {
 			w.log.Info("flows are stored again")
 		}
+		w.stored(flows[:n])
 		flows = flows[:copy(flows, flows[n:])]
 	}
 	return flows
