@@ -985,3 +985,41 @@ func TestPublishedInstantlyCalled(t *testing.T) {
 	p.wantStatus(1, 2, 0x1000, StatusOK)
 	p.status(m.Seq, 0, StatusOK)
 }
+
+// TestCloseAnswers: whoever waits for an answer gets one when the client ends; a broker would let him wait.
+func TestCloseAnswers(t *testing.T) {
+	started := make(chan struct{}, maxServing)
+	o := object(map[string]func(context.Context, *Request){
+		"wait": func(ctx context.Context, r *Request) {
+			started <- struct{}{}
+			<-ctx.Done()
+			r.Reply(Table{{"s", strings.Repeat("x", 1<<19)}})
+			r.Done(StatusSystemError)
+		},
+	})
+	c, p, _ := provide(t, o)
+	const queued = 5
+	for i := range maxServing + queued {
+		p.invoke(uint16(i), 2, 0x1000, "wait", nil)
+	}
+	for range maxServing {
+		wait(t, "handler", started)
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- c.Close() }()
+	got := map[Status]int{}
+	for got[StatusSystemError]+got[StatusUnknownError] < maxServing+queued {
+		m := p.read()
+		if a := m.Attrs(); m.Type == MsgStatus {
+			s, _ := a.Uint32(AttrStatus)
+			got[Status(s)]++
+		}
+	}
+	if got[StatusSystemError] != maxServing || got[StatusUnknownError] != queued {
+		t.Errorf("answers %v", got)
+	}
+	if err := wait(t, "Close", closed); err != nil {
+		t.Error(err)
+	}
+	p.gone()
+}

@@ -11,7 +11,8 @@ import (
 // Table do not see arguments of another type.
 //
 // Handler runs in a goroutine of its own, of which a client has a bounded number; a reply may take as long as it
-// likes. Its context ends with the connection, when nobody can be answered any more, and with the client.
+// likes. Its context ends with the connection, when nobody can be answered any more, and with the client: then a
+// second is left to answer in.
 type Method struct {
 	Name    string
 	Args    []Arg

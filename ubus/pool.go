@@ -22,6 +22,7 @@ type pool struct {
 	waiting []job
 	bytes   int // of those waiting
 	told    bool
+	onIdle  []chan struct{}
 }
 
 type job struct {
@@ -57,6 +58,12 @@ func (p *pool) serve(run func()) {
 		if len(p.waiting) == 0 {
 			p.serving--
 			p.told = false
+			if p.serving == 0 {
+				for _, ch := range p.onIdle {
+					close(ch)
+				}
+				p.onIdle = nil
+			}
 			p.mu.Unlock()
 			return
 		}
@@ -67,6 +74,19 @@ func (p *pool) serve(run func()) {
 		p.mu.Unlock()
 		run = next.run
 	}
+}
+
+// idle is closed once no call is served.
+func (p *pool) idle() <-chan struct{} {
+	ch := make(chan struct{})
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.serving == 0 {
+		close(ch)
+	} else {
+		p.onIdle = append(p.onIdle, ch)
+	}
+	return ch
 }
 
 // wait returns when nothing runs any more.

@@ -48,15 +48,16 @@ func (s *session) serve(method *Method, m *Message, a *Attrs) {
 
 // run calls the handler and sees that the call ends with a status.
 func (r *Request) run(method *Method, args []byte) {
-	if r.s.ctx.Err() != nil {
-		return // nobody waits for it
+	if r.s.serving.Err() != nil { // nobody waits for it any more, or there is no time left
+		r.Done(StatusUnknownError)
+		return
 	}
 	var err error
 	if r.Args, err = Decode(args); err != nil {
 		r.Done(StatusInvalidArgument)
 		return
 	}
-	ctx, cancel := context.WithCancel(r.s.ctx)
+	ctx, cancel := context.WithCancel(r.s.serving)
 	defer cancel()
 	defer func() {
 		if p := recover(); p != nil {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 )
@@ -27,6 +28,12 @@ type session struct {
 
 	ctx context.Context // ends with the session; its cause says why
 	end context.CancelCauseFunc
+
+	// serving is the context of the handlers: it ends a little before the session if that is ended on purpose, so that
+	// callers get an answer. No broker gives them one in our place.
+	serving     context.Context
+	stopServing context.CancelFunc
+	finish      chan struct{} // closed when nothing more will be queued: write the rest and end
 
 	out  chan []byte
 	room *semaphore.Weighted // of out, in bytes
@@ -64,20 +71,45 @@ func newSession(c *Client, conn net.Conn) *session {
 		receivers: map[uint32]receiver{}, ids: map[receiver]uint32{}, targets: map[*subscription]bool{},
 	}
 	s.ctx, s.end = context.WithCancelCause(context.Background())
+	s.serving, s.stopServing = context.WithCancel(s.ctx)
+	s.finish = make(chan struct{})
 	return s
 }
 
+// grace is how long calls under way have to be answered, and then how long the answers have to be written, when the
+// client ends.
+const grace = time.Second
+
 // run serves the connection until it is lost or ctx ends, and says why it ended.
 func (s *session) run(ctx context.Context) error {
-	defer context.AfterFunc(ctx, func() { s.end(context.Cause(ctx)) })()
 	defer context.AfterFunc(s.ctx, func() { s.conn.Close() })()
 	var wg sync.WaitGroup
 	wg.Go(s.write)
 	wg.Go(s.settle)
+	wg.Go(func() { s.retire(ctx) })
 	s.end(s.read())
 	s.conn.Close()
 	wg.Wait()
 	return context.Cause(s.ctx)
+}
+
+// retire ends the session in good order once ctx ends.
+func (s *session) retire(ctx context.Context) {
+	select {
+	case <-s.ctx.Done():
+		return
+	case <-ctx.Done():
+	}
+	s.stopServing()
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case <-s.c.work.idle():
+	case <-timer.C:
+	case <-s.ctx.Done():
+	}
+	s.conn.SetWriteDeadline(time.Now().Add(grace))
+	close(s.finish)
 }
 
 func (s *session) read() error {
@@ -194,6 +226,12 @@ func (s *session) write() {
 		case <-s.ctx.Done():
 			return
 		case frame = <-s.out:
+		case <-s.finish:
+			if len(s.out) == 0 {
+				s.end(context.Canceled)
+				return
+			}
+			continue
 		}
 		_, err := w.Write(frame)
 		if err == nil && len(s.out) == 0 {
