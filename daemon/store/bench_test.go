@@ -2,10 +2,12 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -131,11 +133,10 @@ func BenchmarkDay(b *testing.B) {
 			open(b, Options{Path: copied}).Close()
 		}
 	})
-	b.ReportMetric(rss(b), "MB-rss")
 }
 
-// BenchmarkAddWhileQuerying adds batches at the rate of a busy network while
-// a day is walked over and over, and tells what an Add takes with and without.
+// BenchmarkAddWhileQuerying adds batches while a day is walked over and over,
+// and without, and tells what a flow takes.
 func BenchmarkAddWhileQuerying(b *testing.B) {
 	flows := household(100_000)
 	for _, querying := range []bool{false, true} {
@@ -164,16 +165,72 @@ func BenchmarkAddWhileQuerying(b *testing.B) {
 	}
 }
 
-// rss is the memory of this process in MB.
-func rss(b *testing.B) float64 {
+// measuredPath, in the environment, makes the test binary a process that uses
+// the database there as the daemon does, and prints its memory.
+const measuredPath = "PAKON_TEST_STORE_MEASURED"
+
+// useOnce asks all kinds of queries and adds some batches.
+func useOnce(path string) error {
+	ctx := context.Background()
+	s, err := Open(ctx, Options{Path: path, MaxFlows: 100_000, Log: slog.Default()})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	days := endless{flows: household(10 * batchSize)}
+	for range 10 {
+		if err := s.Add(ctx, days.next(batchSize)); err != nil {
+			return err
+		}
+	}
+	days = endless{}
+	for _, q := range []Query{{}, {Sort: BySent}, {Aggregate: true, Sort: ByTotal}} {
+		for {
+			p, err := s.Flows(ctx, q)
+			if err != nil {
+				return err
+			}
+			if q.Cursor = p.Next; p.Next == "" {
+				break
+			}
+		}
+	}
+	if _, err := s.Summary(ctx, SummaryQuery{By: []string{"hostname", "hour"}}); err != nil {
+		return err
+	}
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
-		b.Skip(err)
+		return err
 	}
-	_, after, _ := bytes.Cut(status, []byte("VmRSS:"))
-	kb, err := strconv.Atoi(string(bytes.Fields(after)[0]))
-	if err != nil {
+	for _, field := range []string{"VmRSS:", "VmHWM:"} {
+		_, after, _ := bytes.Cut(status, []byte(field))
+		fmt.Println(string(bytes.Fields(after)[0]))
+	}
+	return nil
+}
+
+// BenchmarkMemory tells the memory, in MB, of a process that has a database of
+// 100,000 flows and asks it for all; now and at its highest.
+func BenchmarkMemory(b *testing.B) {
+	path := filepath.Join(b.TempDir(), "pakon.db")
+	s := open(b, Options{Path: path})
+	fill(b, s, household(100_000))
+	if err := s.Close(); err != nil {
 		b.Fatal(err)
 	}
-	return float64(kb) / 1024
+	for b.Loop() {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), measuredPath+"="+path)
+		cmd.Stderr = os.Stderr
+		out, err := cmd.Output()
+		if err != nil {
+			b.Fatal(err)
+		}
+		var rss, peak float64
+		if _, err := fmt.Sscan(string(out), &rss, &peak); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(rss/1024, "MB-rss")
+		b.ReportMetric(peak/1024, "MB-peak")
+	}
 }

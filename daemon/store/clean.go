@@ -33,7 +33,7 @@ type marker interface {
 const overdue = 1 << 62
 
 // due tells whether a run is worth its cost. Only deleting flows makes garbage.
-func (c *cleaner) due(flows int64) bool { return c.deleted >= max(10_000, flows) }
+func (c *cleaner) due(flows int64) bool { return c.deleted >= max(1000, flows) }
 
 // cleanStep does the next slice of work, if there is any.
 func (w *writer) cleanStep(ctx context.Context, flows int64) error {

@@ -281,13 +281,13 @@ func TestModel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for seed := range uint64(6) {
+	for seed := range uint64(3) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 0))
 			s := open(t, Options{Classify: testClassify})
 			m := model{classify: testClassify}
 			starts := make(map[int64]bool)
-			for range 20 {
+			for range 10 {
 				batch := make([]flow.Flow, r.IntN(100))
 				for i := range batch {
 					batch[i] = randomFlow(r, starts)
@@ -295,7 +295,7 @@ func TestModel(t *testing.T) {
 				add(t, s, batch...)
 				m.flows = append(m.flows, batch...)
 			}
-			for range 200 {
+			for range 100 {
 				q := Query{Filter: randomFilter(r), Sort: Key(r.IntN(5)), Descending: r.IntN(2) == 0,
 					Limit: 1 + r.IntN(300), Aggregate: r.IntN(2) == 0}
 				got, want := walk(t, s, q), m.query(q)
@@ -303,7 +303,7 @@ func TestModel(t *testing.T) {
 					t.Fatalf("%+v:\n%s", q, firstDifference(got, want))
 				}
 			}
-			for range 50 {
+			for range 30 {
 				by := []string{"client", "hostname", "hour", "day", "week", "month"}
 				r.Shuffle(len(by), func(i, j int) { by[i], by[j] = by[j], by[i] })
 				q := SummaryQuery{Filter: randomFilter(r), By: by[:1+r.IntN(2)], Location: prague}

@@ -169,7 +169,7 @@ func (s *Store) inspect(ctx context.Context) (suffix, why string, err error) {
 	} else if !ok {
 		return ".damaged-", "it is not a database", nil
 	}
-	db, err := sql.Open("sqlite", dsn(s.path, "query_only(1)"))
+	db, err := sql.Open("sqlite", dsn(s.path, "query_only(1)", fmt.Sprintf("cache_size(-%d)", readerCache)))
 	if err != nil {
 		return "", "", err
 	}
@@ -241,8 +241,8 @@ func dsn(path string, pragmas ...string) string {
 
 // The memory that a connection keeps for pages, in KiB.
 const (
-	writerCache = 1024
-	readerCache = 512
+	writerCache = 512
+	readerCache = 256
 )
 
 // walPages is the size of the WAL, in pages of 4 KiB, at which its content is

@@ -248,7 +248,7 @@ func TestOpenFails(t *testing.T) {
 func TestDamagedWhileOpen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pakon.db")
 	s := open(t, Options{Path: path})
-	fill(t, s, household(20_000))
+	fill(t, s, household(5_000))
 	if _, err := s.w.conn.ExecContext(t.Context(), "PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
 		t.Fatal(err)
 	}

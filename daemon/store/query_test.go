@@ -25,7 +25,7 @@ func TestPagingWhileFlowsArrive(t *testing.T) {
 					s := open(t, Options{Classify: testClassify})
 					m := model{classify: testClassify}
 					starts := make(map[int64]bool)
-					for range 500 {
+					for range 200 {
 						m.flows = append(m.flows, randomFlow(r, starts))
 					}
 					add(t, s, m.flows...)
@@ -192,8 +192,8 @@ func TestLimits(t *testing.T) {
 // TestAtTheSameTime adds, reads, classifies and counts all at once; with -race,
 // it looks for races. Each query sees whole batches only.
 func TestAtTheSameTime(t *testing.T) {
-	s := open(t, Options{Classify: testClassify, MaxFlows: 4000})
-	const batches, size = 200, 50
+	s := open(t, Options{Classify: testClassify, MaxFlows: 1500})
+	const batches, size = 60, 50
 	var readers sync.WaitGroup
 	done := make(chan struct{})
 	ask := func(f func() error) {
@@ -255,7 +255,7 @@ func TestAtTheSameTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if st.Flows != 4000 || len(walk(t, s, Query{})) != 4000 {
+	if st.Flows != 1500 || len(walk(t, s, Query{})) != 1500 {
 		t.Errorf("got %d flows", st.Flows)
 	}
 }

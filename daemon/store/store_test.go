@@ -137,7 +137,7 @@ func TestWhatIsOutOfBoundsIsStoredAsTheNearest(t *testing.T) {
 
 func TestManyFlowsOfOneMillisecond(t *testing.T) {
 	s := open(t, Options{})
-	const n = 3*(1<<idShift) + 5
+	const n = 1<<idShift + 5
 	flows := make([]flow.Flow, n)
 	for i := range flows {
 		flows[i] = testFlow(1_700_000_000_000)
