@@ -30,9 +30,14 @@ func browse(ctx context.Context, s *shown) (err error) {
 	if err := s.StartDaemon(ctx); err != nil {
 		return err
 	}
-	if err := s.awaitSuricata(ctx); err != nil {
+	if err := s.AwaitCapture(ctx, r.Clients()[0].Probe, r.Clients()[5].Probe); err != nil {
 		return err
 	}
+	st, err := s.Status(ctx)
+	if err != nil {
+		return err
+	}
+	s.say("Pakon runs on it, with Suricata %s.", st.Suricata.Version)
 	all, err := browseAll(ctx, r)
 	if err != nil {
 		return err
@@ -49,26 +54,6 @@ func browse(ctx context.Context, s *shown) (err error) {
 		return nil
 	}
 	return s.goOn(ctx, r)
-}
-
-// awaitSuricata waits until the daemon's Suricata sees packets.
-func (s *shown) awaitSuricata(ctx context.Context) error {
-	err := s.Until(ctx, 30*time.Second, func(ctx context.Context) (bool, error) {
-		st, err := s.Status(ctx)
-		if err != nil {
-			return false, err
-		}
-		if st.Suricata.State == "running" && st.Events.Connections > 0 {
-			s.say("Pakon runs on it, with Suricata %s.", st.Suricata.Version)
-			return true, nil
-		}
-		return false, nil
-	})
-	if err != nil {
-		st, statusErr := s.Status(context.WithoutCancel(ctx))
-		return errors.Join(err, statusErr, errors.New("Suricata is "+st.Suricata.State+": "+st.Suricata.Error))
-	}
-	return nil
 }
 
 // goOn lets the devices browse on while new flows are shown.

@@ -10,7 +10,7 @@ import (
 )
 
 func TestProcess(t *testing.T) {
-	p, err := Start(Here, nil, "sh", "-c", "echo ready >&2; trap 'echo ends >&2; exit 0' TERM; while :; do sleep 0.05; done")
+	p, err := Start(Here, nil, "sh", "-c", "trap 'echo ends >&2; exit 0' TERM; echo ready >&2; while :; do sleep 0.05; done")
 	if err != nil {
 		t.Fatal(err)
 	}

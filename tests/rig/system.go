@@ -90,7 +90,7 @@ func (s *System) StopDaemon() error {
 }
 
 // Call calls a method of the daemon's object by the command ubus, and decodes
-// the reply.
+// the reply; with a nil reply, whether there is one or not.
 func (s *System) Call(ctx context.Context, method string, args map[string]any, reply any) error {
 	if args == nil {
 		args = map[string]any{}
@@ -102,6 +102,9 @@ func (s *System) Call(ctx context.Context, method string, args map[string]any, r
 	out, err := Output(ctx, s.Ubus, "-s", s.Root.Socket(), "-S", "call", "pakon", method, string(message))
 	if err != nil {
 		return err
+	}
+	if reply == nil {
+		return nil
 	}
 	if err := json.Unmarshal(out, reply); err != nil {
 		return fmt.Errorf("reading the reply of %s: %w", method, err)
@@ -194,12 +197,52 @@ func (s *System) Status(ctx context.Context) (st Status, err error) {
 	return st, s.Call(ctx, "status", nil, &st)
 }
 
+// AwaitCapture waits until Suricata runs and sees packets, which it does some
+// time after it said that it started. Each probe makes a client ask the
+// resolver for one name, on an interface that must be seen.
+func (s *System) AwaitCapture(ctx context.Context, probes ...func(context.Context) error) error {
+	answers := func(ctx context.Context) (uint64, error) {
+		st, err := s.Status(ctx)
+		return st.Events.Types["dns"], err
+	}
+	err := s.Until(ctx, startLimit, func(ctx context.Context) (bool, error) {
+		st, err := s.Status(ctx)
+		return st.Suricata.State == "running" && st.Events.Connections > 0, err
+	})
+	for _, probe := range probes {
+		for attempt := 1; err == nil; attempt++ {
+			var before uint64
+			if before, err = answers(ctx); err != nil {
+				break
+			}
+			if err = probe(ctx); err != nil {
+				break
+			}
+			seen := s.Until(ctx, 2*time.Second, func(ctx context.Context) (bool, error) {
+				now, err := answers(ctx)
+				return now > before, err
+			})
+			if seen == nil {
+				break
+			}
+			if attempt == 10 || !errors.Is(seen, context.DeadlineExceeded) {
+				err = fmt.Errorf("no packets are seen: %w", seen)
+			}
+		}
+	}
+	if err != nil {
+		st, statusErr := s.Status(context.WithoutCancel(ctx))
+		return errors.Join(fmt.Errorf("waiting for Suricata, which is %s (%s): %w", st.Suricata.State, st.Suricata.Error, err), statusErr)
+	}
+	return nil
+}
+
 // Until asks again and again until ok is true, at most for limit. For what no
 // one tells: a program's own outside view. It fails at once if the daemon ends.
 func (s *System) Until(ctx context.Context, limit time.Duration, ok func(context.Context) (bool, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	again := time.NewTicker(200 * time.Millisecond)
+	again := time.NewTicker(50 * time.Millisecond)
 	defer again.Stop()
 	for {
 		done, err := ok(ctx)

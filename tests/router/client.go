@@ -135,6 +135,12 @@ func (c *Client) Lookup(ctx context.Context, name string, v6, overTCP bool) ([]n
 	return addrs, nil
 }
 
+// Probe asks the resolver for one name, once: a sign of life on the network.
+func (c *Client) Probe(ctx context.Context) error {
+	_, err := c.Lookup(ctx, Sites[0].Name, false, false)
+	return err
+}
+
 // local is the client's own address towards another.
 func (c *Client) local(to netip.Addr) netip.Addr {
 	if to.Is4() {

@@ -38,12 +38,17 @@ type direction struct {
 // Count is what went one way.
 type Count struct {
 	Packets uint64
-	Bytes   uint64 // with the Ethernet header, as Suricata's af-packet counts
+	Bytes   uint64 // with Ethernet headers
+	Errors  uint64 // bytes of ICMP errors about the other way's packets, with Ethernet headers
 }
 
-// Net is the number of bytes without Ethernet headers, as the kernel's
-// connection tracking counts.
+// Net is the number of bytes as the kernel's connection tracking counts them:
+// without Ethernet headers, and without ICMP errors.
 func (c Count) Net() uint64 { return c.Bytes - ethernetHeader*c.Packets }
+
+// Suricata is the number of bytes as Suricata counts them from a bridge: it
+// takes ICMP errors for a part of the connection that they are about.
+func (c Count) Suricata() uint64 { return c.Bytes + c.Errors }
 
 type packet struct {
 	at   time.Time
@@ -130,45 +135,59 @@ func (t *Tap) count(frame []byte) {
 		t.packets = append(t.packets, packet{time.Now(), slices.Clone(frame)})
 		t.bytes += len(frame)
 	}
-	d, ok := parse(frame)
+	if len(frame) < ethernetHeader {
+		return
+	}
+	d, failed, ok := parse(binary.BigEndian.Uint16(frame[12:]), frame[ethernetHeader:])
 	if !ok {
 		return
 	}
 	c := t.counts[d]
-	c.Packets++
-	c.Bytes += uint64(len(frame))
+	if failed {
+		c.Errors += uint64(len(frame))
+	} else {
+		c.Packets++
+		c.Bytes += uint64(len(frame))
+	}
 	t.counts[d] = c
 }
 
-// parse finds the connection of a TCP or UDP packet without IP options or
+// parse finds the connection of a TCP or UDP packet, or of the one that an ICMP
+// error is about, in which case failed is true. It knows no IP options and no
 // fragments, which nobody here sends.
-func parse(frame []byte) (d direction, ok bool) {
-	if len(frame) < ethernetHeader+20 {
-		return d, false
-	}
-	ip := frame[ethernetHeader:]
+func parse(etherType uint16, ip []byte) (d direction, failed, ok bool) {
 	var from, to netip.Addr
-	var ports []byte
-	switch binary.BigEndian.Uint16(frame[12:]) {
-	case unix.ETH_P_IP:
+	var rest []byte
+	switch {
+	case etherType == unix.ETH_P_IP && len(ip) >= 20:
 		d.proto = ip[9]
 		from, to = netip.AddrFrom4([4]byte(ip[12:16])), netip.AddrFrom4([4]byte(ip[16:20]))
-		ports = ip[20:]
-	case unix.ETH_P_IPV6:
-		if len(ip) < 40 {
-			return d, false
-		}
+		rest = ip[20:]
+	case etherType == unix.ETH_P_IPV6 && len(ip) >= 40:
 		d.proto = ip[6]
 		from, to = netip.AddrFrom16([16]byte(ip[8:24])), netip.AddrFrom16([16]byte(ip[24:40]))
-		ports = ip[40:]
+		rest = ip[40:]
 	}
-	if d.proto != unix.IPPROTO_TCP && d.proto != unix.IPPROTO_UDP || len(ports) < 4 {
-		return d, false
+	if len(rest) < 8 {
+		return d, false, false
 	}
-	d.from = netip.AddrPortFrom(from, binary.BigEndian.Uint16(ports))
-	d.to = netip.AddrPortFrom(to, binary.BigEndian.Uint16(ports[2:]))
-	return d, true
+	switch {
+	case d.proto == unix.IPPROTO_TCP || d.proto == unix.IPPROTO_UDP:
+		d.from = netip.AddrPortFrom(from, binary.BigEndian.Uint16(rest))
+		d.to = netip.AddrPortFrom(to, binary.BigEndian.Uint16(rest[2:]))
+		return d, false, true
+	case d.proto == unix.IPPROTO_ICMP && rest[0] == icmpUnreachable, d.proto == unix.IPPROTO_ICMPV6 && rest[0] == icmp6Unreachable:
+		about, again, ok := parse(etherType, rest[8:])
+		return direction{about.proto, about.to, about.from}, true, ok && !again
+	}
+	return d, false, false
 }
+
+// The types of "destination unreachable" (RFC 792, RFC 4443).
+const (
+	icmpUnreachable  = 3
+	icmp6Unreachable = 1
+)
 
 // Counts is what went over a connection, from its client and to it.
 func (t *Tap) Counts(c Connection) (sent, recvd Count) {

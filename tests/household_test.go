@@ -1,0 +1,124 @@
+package tests
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"testing"
+	"time"
+
+	"pakon/tests/household"
+	"pakon/tests/rig"
+)
+
+// feed writes a household's events to the daemon's socket, as Suricata would,
+// and returns the flows that must come of them.
+func feed(t *testing.T, s *rig.System, cfg household.Config) []household.Row {
+	t.Helper()
+	conn, err := net.Dial("unix", s.Root.Path("var/run/pakon/eve.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	w := bufio.NewWriter(conn)
+	var rows []household.Row
+	if err := household.Generate(cfg, w, func(r *household.Row) { rows = append(rows, *r) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	return rows
+}
+
+// awaitFlows waits until so many flows are recorded.
+func awaitFlows(t *testing.T, s *rig.System, n int) {
+	t.Helper()
+	err := s.Until(t.Context(), time.Minute, func(ctx context.Context) (bool, error) {
+		st, err := s.Status(ctx)
+		return st.Flows.Live >= int64(n), err
+	})
+	if err != nil {
+		t.Fatalf("%d flows: %v; status: %+v", n, err, status(t, s))
+	}
+}
+
+func householdOf(events, format int) household.Config {
+	cfg := household.Default()
+	cfg.Events, cfg.Format, cfg.Seed = events, format, uint64(format)
+	cfg.Days, cfg.End = 0.8, time.Now()
+	return cfg
+}
+
+// TestHouseholdIsRecorded feeds the events of a whole house, and walks over all
+// pages of a query: they must be the flows of an ideal collector.
+func TestHouseholdIsRecorded(t *testing.T) {
+	for _, format := range []int{7, 8} {
+		t.Run(fmt.Sprintf("format %d", format), func(t *testing.T) {
+			t.Parallel()
+			s := newSystem(t, rig.Here, nil)
+			startDaemon(t, s, "--no-suricata")
+			rows := feed(t, s, householdOf(40_000, format))
+			awaitFlows(t, s, len(rows))
+			flows, pages, err := s.Query(t.Context(), map[string]any{"start": "-7d", "direction": "both", "filter": false, "limit": 700})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := len(rows)/700 + 1; pages < want {
+				t.Errorf("%d pages, want at least %d", pages, want)
+			}
+			var got, want []string
+			for _, f := range flows {
+				if f.Direction == "" {
+					f.Direction = "out"
+				}
+				got = append(got, fmt.Sprintf("%d +%d %s ", f.Start, f.Duration, f.Direction)+
+					shown("", f.MAC, f.Hostname, f.Source, f.Address, f.Port, f.Proto, f.App, f.Sent, f.Recvd))
+			}
+			for _, r := range rows {
+				direction, proto := "out", "tcp"
+				if r.Inbound {
+					direction = "in"
+				}
+				if r.Proto == household.UDP {
+					proto = "udp"
+				}
+				want = append(want, fmt.Sprintf("%d +%d %s ", r.Start/1000, r.End/1000-r.Start/1000, direction)+
+					shown("", r.MAC.String(), r.Name, r.Source, r.Remote.String(), r.Port, proto, r.App, r.Sent, r.Recvd))
+			}
+			diff(t, want, got)
+			st := status(t, s)
+			if st.Events.Malformed > 0 || st.Events.Dropped > 0 || st.Events.Fates["recorded"] != uint64(len(rows)) {
+				t.Errorf("events: %+v", st.Events)
+			}
+		})
+	}
+}
+
+// TestPagesAreSorted walks over pages in other orders.
+func TestPagesAreSorted(t *testing.T) {
+	s := newSystem(t, rig.Here, nil)
+	startDaemon(t, s, "--no-suricata")
+	rows := feed(t, s, householdOf(8_000, 7))
+	awaitFlows(t, s, len(rows))
+	key := map[string]func(rig.Flow) uint64{
+		"time":   func(f rig.Flow) uint64 { return uint64(f.Start) },
+		"recvd":  func(f rig.Flow) uint64 { return f.Recvd },
+		"-total": func(f rig.Flow) uint64 { return -(f.Sent + f.Recvd) },
+	}
+	for sort, of := range key {
+		flows, _, err := s.Query(t.Context(), map[string]any{"start": "-7d", "direction": "both", "filter": false, "limit": 333, "sort": sort})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(flows) != len(rows) {
+			t.Errorf("sorted by %s: %d flows, want %d", sort, len(flows), len(rows))
+		}
+		for i := 1; i < len(flows); i++ {
+			if of(flows[i]) < of(flows[i-1]) {
+				t.Fatalf("sorted by %s, %+v comes after %+v", sort, flows[i], flows[i-1])
+			}
+		}
+	}
+}
