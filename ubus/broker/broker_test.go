@@ -385,14 +385,12 @@ func TestDeafClient(t *testing.T) {
 		deaf.write(ubus.Message{Type: ubus.MsgPing, Seq: uint16(n), Body: body})
 	}
 	other := dial(t, path)
-	object := other.add("")
 	s, _ := other.ask(ubus.MsgPing, 0, nil)
 	other.must(ubus.StatusOK, "another client", s)
 
-	// The broker has taken all of them once it answers the deaf client's subscription with a message to somebody else.
+	// The broker has taken all of them once the deaf client's call arrives at somebody else.
 	target := other.add("target")
 	deaf.write(ubus.Message{Type: ubus.MsgAddObject, Seq: pings})
-	_ = object
 	deaf.write(ubus.Message{Type: ubus.MsgInvoke, Seq: pings + 1, Peer: target,
 		Body: ubus.AppendString(ubus.AppendUint32(nil, ubus.AttrObjID, target), ubus.AttrMethod, "method")})
 	other.read(ubus.MsgInvoke)

@@ -177,7 +177,7 @@ func (p *player) play(list []recorded) {
 			c.closing = true
 			c.CloseWrite()
 		case r.Ev == "close":
-			if cause := lastFrame(list, i, r.Conn); cause != nil {
+			if cause := fatalFrame(list, r.Conn); cause != nil {
 				p.write(i, c, cause.frame)
 			} else if !down {
 				p.stop()
@@ -191,7 +191,7 @@ func (p *player) play(list []recorded) {
 		case p.name == "k_noreply" && i+1 == 26:
 			// The caller hung up at once after this call. ubusd does not read what comes together with a hang-up and so
 			// never passed it on; this broker does, to a provider that answers a caller who is gone.
-		case r.fromClient() && c != nil && !endsConnection(list, i):
+		case r.fromClient() && c != nil && lengthAllowed(r.frame):
 			p.write(i, c, p.translate(r.frame))
 		case !r.fromClient() && c != nil && !c.closing:
 			p.compare(i, r, p.read(i, c))
@@ -209,11 +209,11 @@ func isReset(err error) bool {
 	return errors.As(err, &e) && !e.Timeout()
 }
 
-// lastFrame finds the client's frame for which the broker closed the connection: the last that the client sent, where
-// the length is none that ubusd takes. The recording may hold it before or behind the close.
-func lastFrame(list []recorded, closed, conn int) *recorded {
+// fatalFrame is the frame for which ubusd closed the connection, of a length that it does not take; nil if there is
+// none. The recording may hold it before or behind the close.
+func fatalFrame(list []recorded, conn int) *recorded {
 	for i := range list {
-		if r := &list[i]; r.Conn == conn && r.fromClient() && len(r.frame) >= 12 && !lengthAllowed(r.frame) {
+		if r := &list[i]; r.Conn == conn && r.fromClient() && !lengthAllowed(r.frame) {
 			return r
 		}
 	}
@@ -221,14 +221,11 @@ func lastFrame(list []recorded, closed, conn int) *recorded {
 }
 
 func lengthAllowed(frame []byte) bool {
+	if len(frame) < ubus.HeaderLen {
+		return true
+	}
 	n := binary.BigEndian.Uint32(frame[8:]) & (1<<24 - 1)
 	return n >= 4 && (n+3)&^3 <= ubus.MaxMessage
-}
-
-// endsConnection says whether play sends the frame when it comes to the close that it causes.
-func endsConnection(list []recorded, i int) bool {
-	f := list[i].frame
-	return len(f) >= 12 && !lengthAllowed(f)
 }
 
 func (p *player) open(n int) *playedConn {

@@ -8,6 +8,8 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -25,12 +27,42 @@ const patience = 30 * time.Second
 func startBus(t *testing.T) (socket string, object *ubus.Object) {
 	t.Helper()
 	socket = filepath.Join(t.TempDir(), "bus.sock")
-	log := slog.New(slog.DiscardHandler)
-	b, err := broker.Listen(socket, log)
+	b, err := broker.Listen(socket, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	background(t, b.Run)
+	return socket, populate(t, socket)
+}
+
+// original names a program of the C implementation, in the directory that UBUS_TOOLS names.
+func original(t *testing.T, name string) string {
+	t.Helper()
+	dir := os.Getenv("UBUS_TOOLS")
+	if dir == "" {
+		t.Skip("UBUS_TOOLS is not set: no original to compare with")
+	}
+	return filepath.Join(dir, name)
+}
+
+// startOriginalBus is startBus with ubusd.
+func startOriginalBus(t *testing.T) (socket string) {
+	t.Helper()
+	socket = filepath.Join(t.TempDir(), "bus.sock")
+	cmd := exec.Command(original(t, "sbin/ubusd"), "-s", socket)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	populate(t, socket)
+	return socket
+}
+
+func populate(t *testing.T, socket string) (object *ubus.Object) {
+	t.Helper()
 	object = &ubus.Object{Path: "thing", Methods: []ubus.Method{
 		{Name: "echo", Args: []ubus.Arg{{Name: "n", Type: ubus.TypeInt32}, {Name: "s", Type: ubus.TypeString},
 			{Name: "b", Type: ubus.TypeBool}, {Name: "a", Type: ubus.TypeArray}, {Name: "t", Type: ubus.TypeTable},
@@ -45,7 +77,7 @@ func startBus(t *testing.T) (socket string, object *ubus.Object) {
 	}}
 	publish(t, socket, object)
 	publish(t, socket, &ubus.Object{Path: "thing.other"})
-	return socket, object
+	return object
 }
 
 // background runs a task until the test ends.
@@ -76,38 +108,68 @@ func publish(t *testing.T, socket string, o *ubus.Object) {
 	}
 }
 
-// ids are drawn at random.
-var ids = regexp.MustCompile(`@[0-9a-f]{8}`)
+// ids are drawn at random. usages differ in what they offer: the cases only say that the usage is printed.
+var (
+	ids    = regexp.MustCompile(`@[0-9a-f]{8}`)
+	usages = regexp.MustCompile(`(?s)Usage: .*\n\n`)
+)
 
-// usage is what wrong usage prints; the cases only say that it does.
 const usage = "(usage)"
 
-func fullUsage() string {
-	var b bytes.Buffer
-	(&command{err: &b}).usage()
-	return b.String()
+// TestCommands checks what commands print and return; with the originals at hand, also that their bus answers this
+// command, and their command prints and returns, the same.
+func TestCommands(t *testing.T) {
+	t.Run("on our bus", func(t *testing.T) {
+		socket, _ := startBus(t)
+		testCommands(t, socket, func(t *testing.T, c commandCase, args []string) (code int, out, stderr string) {
+			var o, e bytes.Buffer
+			return run(t.Context(), args, &o, &e, c.terminal), o.String(), e.String()
+		})
+	})
+	t.Run("on the original bus", func(t *testing.T) {
+		testCommands(t, startOriginalBus(t), func(t *testing.T, c commandCase, args []string) (code int, out, stderr string) {
+			var o, e bytes.Buffer
+			return run(t.Context(), args, &o, &e, c.terminal), o.String(), e.String()
+		})
+	})
+	t.Run("original on our bus", func(t *testing.T) {
+		tool := original(t, "bin/ubus")
+		socket, _ := startBus(t)
+		testCommands(t, socket, func(t *testing.T, c commandCase, args []string) (code int, out, stderr string) {
+			if c.terminal || c.ours {
+				t.Skip("not for the original")
+			}
+			var o, e bytes.Buffer
+			cmd := exec.CommandContext(t.Context(), tool, args...)
+			cmd.Stdout, cmd.Stderr = &o, &e
+			if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
+				t.Fatal(err)
+			}
+			return cmd.ProcessState.ExitCode(), o.String(), e.String()
+		})
+	})
 }
 
-// The expectations are what the original printed and returned, but for the usage text and that getopt's complaints are
-// those of musl.
-func TestCommands(t *testing.T) {
-	socket, _ := startBus(t)
+type commandCase struct {
+	args     []string
+	code     int
+	out, err string
+	terminal bool
+	ours     bool // the original has no such command, or leaves the options to the C library
+}
+
+func testCommands(t *testing.T, socket string, run func(t *testing.T, c commandCase, args []string) (code int, out, stderr string)) {
 	const list = `'thing' @ID
 	"echo":{"n":"Integer","s":"String","b":"Boolean","a":"Array","t":"Table","d":"(unknown)","l":"(unknown)"}
 	"twice":{}
 	"fail":{"code":"Integer"}
 	"silent":{}
 `
-	for _, c := range []struct {
-		args     []string
-		code     int
-		out, err string
-		terminal bool
-	}{
+	for _, c := range []commandCase{
 		{args: nil, code: 1, err: usage},
-		{args: []string{"-x"}, code: 1, err: "ubus: unrecognized option: x\n" + usage},
-		{args: []string{"-t"}, code: 1, err: "ubus: option requires an argument: t\n" + usage},
-		{args: []string{"-t", "x", "list"}, code: 1, err: "ubus: option -t: \"x\" is no number of seconds\n" + usage},
+		{args: []string{"-x"}, code: 1, ours: true, err: "ubus: unrecognized option: x\n" + usage},
+		{args: []string{"-t"}, code: 1, ours: true, err: "ubus: option requires an argument: t\n" + usage},
+		{args: []string{"-t", "x", "list"}, code: 1, ours: true, err: "ubus: option -t: \"x\" is no number of seconds\n" + usage},
 		{args: []string{"nosuch"}, code: 254, err: usage},
 		{args: []string{"-s", "/nosuch", "list"}, code: 255, err: "Failed to connect to ubus\n"},
 		{args: []string{"-Ss/nosuch", "list"}, code: 255},
@@ -166,19 +228,18 @@ func TestCommands(t *testing.T) {
 		{args: []string{"wait_for", "thing", "thing.other", "thing"}},
 		{args: []string{"-t1", "wait_for", "thing", "nosuch"}, code: 7, err: "Command failed: Request timed out\n"},
 		{args: []string{"-S", "-t1", "wait_for", "nosuch"}, code: 7},
-		{args: []string{"broker", "x"}, code: 254, err: usage},
+		{args: []string{"broker", "x"}, code: 254, ours: true, err: usage},
 	} {
 		t.Run(fmt.Sprint(c.args), func(t *testing.T) {
 			t.Parallel()
-			var out, stderr bytes.Buffer
 			args := c.args
-			if args != nil && !strings.Contains(args[0], "/nosuch") && (len(args) < 2 || args[1] != "/nosuch") {
+			if args != nil && !strings.Contains(strings.Join(args, " "), "/nosuch") {
 				args = append([]string{"-s", socket}, args...)
 			}
-			code := run(t.Context(), args, &out, &stderr, c.terminal)
-			gotErr := strings.ReplaceAll(stderr.String(), fullUsage(), usage)
-			if got := ids.ReplaceAllString(out.String(), "@ID"); code != c.code || got != c.out || gotErr != c.err {
-				t.Errorf("exit %d, stdout %q, stderr %q;\nwant %d, %q, %q", code, got, gotErr, c.code, c.out, c.err)
+			code, out, stderr := run(t, c, args)
+			out, stderr = ids.ReplaceAllString(out, "@ID"), usages.ReplaceAllString(stderr, usage)
+			if code != c.code || out != c.out || stderr != c.err {
+				t.Errorf("exit %d, stdout %q, stderr %q;\nwant %d, %q, %q", code, out, stderr, c.code, c.out, c.err)
 			}
 		})
 	}
