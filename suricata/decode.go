@@ -168,6 +168,8 @@ func (d *Decoder) top(i int) int {
 			j = d.bodyOf(Flow, j)
 		case keyStats:
 			j = d.bodyOf(Stats, j)
+		case keyTCP:
+			j = d.tcp(j)
 		default:
 			j = d.skip(j)
 		}
@@ -186,6 +188,7 @@ func (d *Decoder) top(i int) int {
 	if dst.IsValid() {
 		ev.Dst = netip.AddrPortFrom(dst, uint16(dstPort))
 	}
+	ev.Midstream = ev.Midstream && ev.Kind == Flow
 	if app := string(ev.App); app == "failed" || app == "unknown" {
 		ev.App = nil
 	}
@@ -306,6 +309,34 @@ func (d *Decoder) flow(i int) int {
 		i, more = d.more(j, '}')
 		last = key
 	}
+	return i
+}
+
+// tcp reads whether the flags of a connection hold SYN. Its other members, and
+// what is no object, mean nothing here.
+func (d *Decoder) tcp(i int) int {
+	d.ev.Midstream = false
+	if d.at(i) != '{' {
+		return d.skip(i)
+	}
+	syn := false
+	i, more := d.open(i, '{', '}')
+	last := uint8(0)
+	for more {
+		key, j := d.member(i, tcpKeys, &d.orders.tcp, last)
+		if j < 0 {
+			return -1
+		}
+		if key == keySYN {
+			syn = d.at(j) == 't'
+		}
+		if j = d.skip(j); j < 0 {
+			return d.in(tcpKeys, key)
+		}
+		i, more = d.more(j, '}')
+		last = key
+	}
+	d.ev.Midstream = !syn
 	return i
 }
 

@@ -76,11 +76,12 @@ const (
 	keyQUIC
 	keyFlow
 	keyStats
+	keyTCP
 )
 
 var eventKeys = newKeySet("", "timestamp", "flow_id", "in_iface", "event_type", "src_ip", "src_port",
 	"dest_ip", "dest_port", "proto", "app_proto", "ether", "dns", "tls", "http", "quic", "flow", "stats",
-	"ip_v", "pkt_src", "tcp", "tx_id", "vlan", "pcap_cnt", "icmp_type", "icmp_code", "app_proto_tc",
+	"tcp", "ip_v", "pkt_src", "tx_id", "vlan", "pcap_cnt", "icmp_type", "icmp_code", "app_proto_tc",
 	"app_proto_ts", "response_icmp_type", "response_icmp_code", "parent_id")
 
 // Keys of "flow".
@@ -97,6 +98,12 @@ const (
 
 var flowKeys = newKeySet("", "pkts_toserver", "pkts_toclient", "bytes_toserver", "bytes_toclient",
 	"start", "end", "state", "reason", "age", "alerted", "tx_cnt", "bypass", "bypassed")
+
+// Keys of "tcp".
+const keySYN = 1
+
+var tcpKeys = newKeySet("", "syn", "tcp_flags", "tcp_flags_ts", "tcp_flags_tc", "fin", "rst", "psh", "ack",
+	"urg", "ecn", "cwr", "state", "ts_max_regions", "tc_max_regions", "ts_gap", "tc_gap", "sensor_packets")
 
 // Keys of "ether".
 const (
@@ -146,6 +153,6 @@ var (
 // orders are the orders of keys seen last, of each object; of the event itself
 // one for each Kind.
 type orders struct {
-	event                                     [kinds]followers
-	flow, ether, tls, http, quic, dns, record followers
+	event                                          [kinds]followers
+	flow, tcp, ether, tls, http, quic, dns, record followers
 }

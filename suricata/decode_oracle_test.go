@@ -38,6 +38,7 @@ type plainEvent struct {
 	Start, End     int64
 	Bytes          [4]uint64
 	State, Reason  string
+	Midstream      bool
 	Stats          StatsCounters
 }
 
@@ -57,7 +58,7 @@ func plain(ev *Event) plainEvent {
 		QType: text(ev.DNS.Type), RCode: text(ev.DNS.RCode),
 		ServerName: text(ev.Name), Subject: text(ev.Subject), Start: ev.Flow.Start, End: ev.Flow.End,
 		Bytes: [4]uint64{ev.Flow.BytesToServer, ev.Flow.BytesToClient, ev.Flow.PktsToServer, ev.Flow.PktsToClient},
-		State: text(ev.Flow.State), Reason: text(ev.Flow.Reason), Stats: ev.Stats,
+		State: text(ev.Flow.State), Reason: text(ev.Flow.Reason), Midstream: ev.Midstream, Stats: ev.Stats,
 	}
 	for _, r := range ev.DNS.Answers {
 		p.Answers = append(p.Answers, plainRecord{text(r.Name), text(r.Type), text(r.Data), r.TTL})
@@ -238,6 +239,9 @@ func decodeByOracle(line []byte) (p plainEvent, err error) {
 			p.Bytes[i] = o.num(body, key, 64)
 		}
 		p.State, p.Reason = o.str(body, "state"), o.str(body, "reason")
+		if tcp, ok := m["tcp"].(object); ok {
+			p.Midstream = tcp["syn"] != true
+		}
 		if body["start"] == nil || body["end"] == nil {
 			o.fail("no start or end")
 		}

@@ -71,6 +71,9 @@ type Event struct {
 	Name    []byte        // TLS and QUIC: the SNI; HTTP: the Host; empty if absent
 	Subject []byte        // TLS: subject of the server's certificate, see CommonName
 	Flow    FlowEnd       // Kind Flow
+	// Midstream: a TCP connection whose first packet Suricata did not see, or
+	// had forgotten. Which side opened it is then not known. Kind Flow.
+	Midstream bool
 	Stats   StatsCounters // Kind Stats
 }
 

@@ -11,39 +11,59 @@ import (
 // maxGateways bounds the MACs that are learned to lead outside.
 const maxGateways = 16
 
-// direction tells which side of a connection is the client. Where this machine
+// side is one of the two ends of a connection.
+type side uint8
+
+const (
+	source side = iota // that Suricata saw first
+	destination
+)
+
+// opened tells who opened a connection whose client is at the side inside, and
+// the port that was opened. Of a connection that Suricata had forgotten it only
+// tells who spoke first since; then the lower port is taken for the server's.
+func opened(ev *suricata.Event, inside side, here, there uint16) (Direction, uint16) {
+	resumed := ev.Midstream || ev.Proto == UDP && inside == destination && there < 1024 && here >= 1024
+	switch {
+	case resumed && there <= here, !resumed && inside == source:
+		return Out, there
+	}
+	return In, here
+}
+
+// inside tells at which side of a connection the client is. Where this machine
 // has the network's addresses, they decide. Where it does not (a capture, a
 // bridge that does not route), the side that leads outside is learned from the
 // MACs: one that stands for an address of the internet is no client.
-func (t *Table) direction(ev *suricata.Event) (Direction, Fate) {
+func (t *Table) inside(ev *suricata.Event) (side, Fate) {
 	src, dst := ev.Src.Addr(), ev.Dst.Addr()
 	if t.clients.RouterAddr(src) {
-		return Out, RouterFlow
+		return source, RouterFlow
 	}
 	srcMAC, dstMAC := client.MAC(ev.SrcMAC), client.MAC(ev.DstMAC)
 	ifc, _ := t.clients.Interface(t.str(ev.Interface))
 	switch {
 	case contains(ifc.Prefixes, src):
-		return Out, Recorded
+		return source, Recorded
 	case contains(ifc.Prefixes, dst):
-		return In, Recorded
+		return destination, Recorded
 	case t.clients.RouterMAC(srcMAC):
-		return In, Recorded
+		return destination, Recorded
 	case t.clients.RouterMAC(dstMAC):
-		return Out, Recorded
+		return source, Recorded
 	}
 	if len(ifc.Prefixes) == 0 {
 		t.learn(src, dst, srcMAC, dstMAC)
 	}
 	switch {
 	case t.gateways[dstMAC]:
-		return Out, Recorded
+		return source, Recorded
 	case t.gateways[srcMAC]:
-		return In, Recorded
+		return destination, Recorded
 	case !local(src) && local(dst):
-		return In, Recorded
+		return destination, Recorded
 	}
-	return Out, Recorded
+	return source, Recorded
 }
 
 func (t *Table) learn(src, dst netip.Addr, srcMAC, dstMAC client.MAC) {

@@ -50,6 +50,7 @@ type conn struct {
 	proto          string // "" for TCP
 	app            string
 	sent, recvd    int
+	tcp            string // the object of that name, "" for none
 }
 
 func (c conn) head(kind string) string {
@@ -76,6 +77,9 @@ func (c conn) end() string {
 	ether := ""
 	if c.srcMAC != "" {
 		ether = fmt.Sprintf(`,"ether":{"dest_macs":[%q],"src_macs":[%q]}`, c.dstMAC, c.srcMAC)
+	}
+	if c.tcp != "" {
+		ether += `,"tcp":` + c.tcp
 	}
 	return c.head("flow") + fmt.Sprintf(`,"app_proto":%q,"flow":{"pkts_toserver":1,"pkts_toclient":1,"bytes_toserver":%d,"bytes_toclient":%d,"start":"2026-11-22T12:00:00.400000+0000","end":"2026-11-22T12:00:09.100000+0000","state":"closed","reason":"timeout"}%s}`,
 		c.app, c.sent, c.recvd, ether)
@@ -286,6 +290,43 @@ func TestDirection(t *testing.T) {
 			}
 			if f.Sent != sent || f.Recvd != recvd {
 				t.Errorf("the client sent %d and received %d", f.Sent, f.Recvd)
+			}
+		})
+	}
+}
+
+// TestResumed is about connections that Suricata had forgotten while they were
+// idle: whoever speaks first then did not open them.
+func TestResumed(t *testing.T) {
+	const forgotten, whole = `{"tcp_flags":"00"}`, `{"tcp_flags":"1b","syn":true}`
+	back := conn{src: "203.0.113.80:443", dst: "192.168.1.10:50000", srcMAC: routerMAC, dstMAC: phoneMAC}
+	tests := []struct {
+		name     string
+		conn     conn
+		dir      Direction
+		port     uint16
+		resolved string // by the name of the connection before
+	}{
+		{"server speaks first", with(back, func(c *conn) { c.tcp = forgotten }), Out, 443, "a.example"},
+		{"client speaks first", with(browse, func(c *conn) { c.tcp = forgotten }), Out, 443, "a.example"},
+		{"a server of the client", conn{src: "198.51.100.7:40000", dst: "192.168.1.10:22", srcMAC: routerMAC, dstMAC: phoneMAC, tcp: forgotten}, In, 22, ""},
+		{"a server of the client speaks first", conn{src: "192.168.1.10:22", dst: "198.51.100.7:40000", srcMAC: phoneMAC, dstMAC: routerMAC, tcp: forgotten}, In, 22, ""},
+		{"a new connection from outside", with(back, func(c *conn) { c.tcp = whole }), In, 50000, ""},
+		{"QUIC, server speaks first", with(back, func(c *conn) { c.proto = "UDP" }), Out, 443, "a.example"},
+		{"UDP between high ports", with(back, func(c *conn) { c.proto, c.src = "UDP", "203.0.113.80:4443" }), In, 50000, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tab, got := newTable(home(), Policy{Interfaces: []string{"br-lan"}})
+			before := with(browse, func(c *conn) { c.proto, c.tcp = tt.conn.proto, whole })
+			tt.conn.id, tt.conn.sent, tt.conn.recvd = 2, 100, 200
+			play(t, tab, strings.NewReader(before.tls(`"sni":"a.example"`)+"\n"+before.end()+"\n"+tt.conn.end()))
+			if len(*got) != 2 {
+				t.Fatalf("%d flows", len(*got))
+			}
+			f := (*got)[1]
+			if f.Direction != tt.dir || f.Port != tt.port || f.Name != tt.resolved || f.Client != mac(phoneMAC) {
+				t.Errorf("%v, port %d, %q, client %v; want %v, port %d, %q", f.Direction, f.Port, f.Name, f.Client, tt.dir, tt.port, tt.resolved)
 			}
 		})
 	}

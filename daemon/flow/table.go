@@ -20,6 +20,7 @@ const (
 	batchSize    = 256   // flows handed on at once
 	maxPending   = 65536 // connections with a name whose end has not been seen
 	maxMemory    = 8192  // pairs of client and address with a DNS answer
+	maxEnded     = 2048  // connections that may go on after Suricata forgot them
 	maxInterned  = 8192  // names and other strings kept to share memory
 	maxSubjectDN = 1024  // bytes of a certificate's subject that are read
 )
@@ -51,6 +52,7 @@ type Table struct {
 	emit     func([]Flow)
 	policy   atomic.Pointer[Policy]
 	pending  *simplelru.LRU[uint64, pending]
+	ended    *simplelru.LRU[tuple, pending] // by name
 	memory   *name.Memory
 	intern   *name.Interner
 	gateways map[client.MAC]bool
@@ -65,6 +67,13 @@ type pending struct {
 	name        string
 	source      name.Source
 	certificate string
+}
+
+// tuple tells connections apart, from the client's side.
+type tuple struct {
+	client, remote         netip.Addr
+	clientPort, remotePort uint16
+	proto                  uint8
 }
 
 // New returns an empty table. emit receives the finished flows in batches; it
@@ -82,6 +91,9 @@ func New(clients Clients, emit func([]Flow)) *Table {
 	t.pending, err = simplelru.NewLRU[uint64, pending](maxPending, nil)
 	if err != nil {
 		panic(err) // maxPending is positive
+	}
+	if t.ended, err = simplelru.NewLRU[tuple, pending](maxEnded, nil); err != nil {
+		panic(err)
 	}
 	t.policy.Store(&Policy{})
 	return t
@@ -224,24 +236,26 @@ func (t *Table) end(ev *suricata.Event) Fate {
 	case isDNS(ev):
 		return DNSFlow
 	}
-	dir, fate := t.direction(ev)
+	inside, fate := t.inside(ev)
 	if fate != Recorded {
 		return fate
 	}
 	f := Flow{
 		Start: ev.Flow.Start, End: max(ev.Flow.Start, ev.Flow.End),
 		Client: client.MAC(ev.SrcMAC), ClientAddr: ev.Src.Addr(), Remote: ev.Dst.Addr(),
-		Port: ev.Dst.Port(), Proto: ev.Proto, Direction: dir,
-		App: t.str(ev.App), Interface: t.str(ev.Interface),
+		Proto: ev.Proto, App: t.str(ev.App), Interface: t.str(ev.Interface),
 		Sent: ev.Flow.BytesToServer, Recvd: ev.Flow.BytesToClient,
 	}
-	if dir == In {
+	here, there := ev.Src.Port(), ev.Dst.Port()
+	if inside == destination {
 		f.Client = client.MAC(ev.DstMAC)
 		f.ClientAddr, f.Remote = f.Remote, f.ClientAddr
 		f.Sent, f.Recvd = f.Recvd, f.Sent
+		here, there = there, here
 	}
+	f.Direction, f.Port = opened(ev, inside, here, there)
 	f.Client = t.macOf(f.Client, f.Interface, f.ClientAddr)
-	f.Name, f.Source = t.nameOf(p, &f)
+	f.Name, f.Source = t.nameOf(p, &f, tuple{f.ClientAddr, f.Remote, here, there, f.Proto}, ev.Midstream || f.Proto == UDP)
 	if fate := t.excluded(&f); fate != Recorded {
 		return fate
 	}
@@ -257,13 +271,19 @@ func (t *Table) end(ev *suricata.Event) Fate {
 
 // isDNS tells DNS itself, which is read for names and not recorded.
 func isDNS(ev *suricata.Event) bool {
-	return string(ev.App) == "dns" || len(ev.App) == 0 && ev.Dst.Port() == 53
+	return string(ev.App) == "dns" || len(ev.App) == 0 && (ev.Dst.Port() == 53 || ev.Src.Port() == 53)
 }
 
-// nameOf chooses the name of a flow that has ended, in the order of trust.
-func (t *Table) nameOf(p pending, f *Flow) (string, name.Source) {
+// nameOf chooses the name of a flow that has ended, in the order of trust. A
+// connection that Suricata forgot while it was idle goes on as another flow,
+// which then (resumed: it may be one) has the name of the one before.
+func (t *Table) nameOf(p pending, f *Flow, c tuple, resumed bool) (string, name.Source) {
 	if p.source != name.None {
+		t.ended.Add(c, p)
 		return p.name, p.source
+	}
+	if before, ok := t.ended.Get(c); ok && resumed {
+		return before.name, before.source
 	}
 	if f.Direction == Out {
 		if n := t.memory.Lookup(t.who(f.Client, f.ClientAddr), f.Remote, f.Start, p.certificate); n != "" {
