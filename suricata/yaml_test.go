@@ -101,7 +101,7 @@ func TestYAMLAsSuricataReadsIt(t *testing.T) {
 			"capture.disable-offloading":                                 "false",
 			"defrag.prealloc":                                            "no",
 			"stats.interval":                                             "10",
-			"flow-timeouts.tcp.bypassed":                                 "15",
+			"flow-timeouts.tcp.bypassed":                                 "30",
 			"stream.reassembly.depth":                                    "64kb",
 			"app-layer.protocols.http.libhtp.default-config.personality": "IDS",
 		}
