@@ -64,7 +64,7 @@ func (s *Store) position(q Query) (position, error) {
 
 // aheadRows is how many rows are read at once where reading them in pages would
 // mean sorting or adding up all flows for each page.
-const aheadRows = 5000
+const aheadRows = 3000
 
 // ahead keeps what was read beyond the last page, for the one who asks for the
 // next. It holds the rest of one query, at most aheadRows rows.

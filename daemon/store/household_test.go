@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -90,6 +91,6 @@ func household(n int) []flow.Flow {
 		}
 		f.End = f.Start + int64(duration*1000)
 	}
-	slices.SortFunc(flows, func(a, b flow.Flow) int { return int(a.End - b.End) })
+	slices.SortFunc(flows, func(a, b flow.Flow) int { return cmp.Compare(a.End, b.End) })
 	return flows
 }

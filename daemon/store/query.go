@@ -182,15 +182,15 @@ func (f Filter) condition(batch int64) (condition, error) {
 		c.and("f.facts & 1 = ?", int64(direction))
 	}
 	if len(f.MACs) > 0 {
-		var any condition
+		var either condition
 		for _, m := range f.MACs {
 			if m.IsZero() {
-				any.and("length(client) <> 6")
+				either.and("length(client) <> 6")
 			} else {
-				any.and("client = ?", m[:])
+				either.and("client = ?", m[:])
 			}
 		}
-		c.and("f.endpoint IN (SELECT id FROM endpoints WHERE "+any.or()+")", any.args...)
+		c.and("f.endpoint IN (SELECT id FROM endpoints WHERE "+either.or()+")", either.args...)
 	}
 	if len(f.Hostnames) > 0 {
 		var named, unnamed condition
@@ -243,12 +243,12 @@ func (f Filter) spans(ctx context.Context, db *sql.DB) ([]span, error) {
 	table.and("f.id >= ? AND (f.id >> 12) + f.duration >= ?", from, f.Start)
 	long := span{table: "flows AS f INDEXED BY long_flows"}
 	long.and("f.duration >= 3600000 AND f.id < ? AND (f.id >> 12) + f.duration >= ?", from, f.Start)
-	var any int
-	err := db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+long.table+" WHERE "+long.String()+")", long.args...).Scan(&any)
+	var exists bool
+	err := db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+long.table+" WHERE "+long.String()+")", long.args...).Scan(&exists)
 	if err != nil {
 		return nil, err
 	}
-	if any == 0 {
+	if !exists {
 		return []span{table}, nil
 	}
 	return []span{table, long}, nil
@@ -314,7 +314,7 @@ func (s *Store) fetch(ctx context.Context, q Query, after position) (rows []keye
 		return nil, false, err
 	}
 	defer result.Close()
-	rows = make([]keyedRow, 0, min(limit, DefaultLimit))
+	rows = make([]keyedRow, 0, min(int64(limit), s.flows.Load()))
 	for result.Next() {
 		if len(rows) == limit {
 			more = true
