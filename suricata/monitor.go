@@ -26,7 +26,8 @@ type Options struct {
 	// end it. Either way it survives a crash of this program, and is found again.
 	KeepRunning bool
 	Log         *slog.Logger
-	// Changed, if set, is called after each change of the condition or its reason, one call at a time.
+	// Changed, if set, is called after each change of the condition, its reason or the running process, one call at a
+	// time.
 	Changed func(State)
 }
 
@@ -45,11 +46,12 @@ type Monitor struct {
 	tail      logTail
 	relay     *logRelay
 	engine    bool          // Suricata's log said that it captures
-	words     string        // the last error that the running Suricata logged
+	words     string        // the error that its log gives for its end
 	process   int           // PID last seen running
 	since     time.Time     // its start
 	exits     int           // of the service, already told
 	tried     bool          // the current settings were given to the service
+	announced int           // the PID at the last change of the condition
 	told      string        // the last failure logged, until Suricata runs again
 	delay     time.Duration // before the next attempt
 	retry     *time.Timer
@@ -213,7 +215,8 @@ func (m *Monitor) start(ctx context.Context, binary string, s Settings) error {
 	}
 	s.RunDir, s.Major, s.Version = m.opt.RunDir, build.Major, build.Version
 	config := filepath.Join(s.RunDir, ConfigFile)
-	if err := writeChanged(config, YAML(s)); err != nil {
+	rewritten, err := writeChanged(config, YAML(s))
+	if err != nil {
 		return fmt.Errorf("writing suricata's configuration: %w", err)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, stopTimeout, errors.New("timed out"))
@@ -235,19 +238,20 @@ func (m *Monitor) start(ctx context.Context, binary string, s Settings) error {
 	}
 	m.mu.Unlock()
 	m.tried = true
-	// The log of one that was running before us was read by recall; a new one has yet to say that it captures.
-	if started {
+	// The log of one that was running before us was read by recall; a new one has yet to say that it captures. procd
+	// replaces one behind our back, and shows the old one until it has ended.
+	if started || rewritten {
 		m.engine, m.words = false, ""
 	}
 	return nil
 }
 
 // writeChanged writes the file, 0600, unless that is its content.
-func writeChanged(path string, content []byte) error {
+func writeChanged(path string, content []byte) (written bool, err error) {
 	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, content) {
-		return nil
+		return false, nil
 	}
-	return writeFile(path, content)
+	return true, writeFile(path, content)
 }
 
 // halt ends Suricata for a reason of ours.
@@ -279,7 +283,7 @@ func (m *Monitor) observe() {
 	if st.Exits != m.exits {
 		m.exits = st.Exits
 		m.readLog() // its last words come before how it ended
-		m.noteExit(st.Exit)
+		m.note(m.ending(st.Exit))
 	}
 	m.mu.Lock()
 	m.state.PID, m.state.Since, m.state.Restarts = st.PID, st.Since, st.Exits
@@ -298,40 +302,36 @@ func (m *Monitor) observe() {
 		return
 	}
 	ran := m.process != 0 || st.Exit != ""
-	if m.process != 0 && time.Since(m.since) >= steady {
-		m.delay = m.minDelay
+	if m.process != 0 {
+		m.readLog()
+		m.process = 0
+		// Only now: the next one may say that it captures before the service shows it.
+		m.engine = false
+		if time.Since(m.since) >= steady {
+			m.delay = m.minDelay
+		}
 	}
-	m.process, m.engine = 0, false
 	switch {
 	case st.Removed:
 		m.set(Stopped, "its service was deleted from "+m.opt.Service.Kind()+"; `/etc/init.d/pakon reload` starts it again")
 	case st.Pending:
-		m.set(Failing, m.failure()+"; "+m.opt.Service.Kind()+" starts it again")
+		m.note(m.ending(st.Exit))
+		m.set(Failing, m.ending(st.Exit)+"; "+m.opt.Service.Kind()+" starts it again")
 	case ran && !m.waiting:
-		m.fail(m.failure())
+		m.note(m.ending(st.Exit))
+		m.fail(m.ending(st.Exit))
 	}
 }
 
-// noteExit makes an unasked end the last error.
-func (m *Monitor) noteExit(how string) {
-	if how == "" {
-		how = "ended"
+// ending is how it ended, and why.
+func (m *Monitor) ending(exit string) string {
+	if exit == "" {
+		exit = "ended"
 	}
 	if m.words != "" {
-		how += ": " + m.words
+		exit += ": " + m.words
 	}
-	m.note(how)
-	m.words = ""
-}
-
-// failure is why it does not run.
-func (m *Monitor) failure() string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.state.LastError == "" {
-		return "ended"
-	}
-	return m.state.LastError
+	return exit
 }
 
 // fail says what is wrong and tries again later.
@@ -354,10 +354,12 @@ func (m *Monitor) noRetry() {
 // set changes the condition; a change is logged, once.
 func (m *Monitor) set(c Condition, reason string) {
 	m.mu.Lock()
-	if m.state.Condition == c && m.state.Reason == reason {
+	// procd may replace the process so fast that it is never seen not to run.
+	if m.state.Condition == c && m.state.Reason == reason && (c != Running || m.announced == m.state.PID) {
 		m.mu.Unlock()
 		return
 	}
+	m.announced = m.state.PID
 	m.state.Condition, m.state.Reason = c, reason
 	m.mu.Unlock()
 	s := m.State()
@@ -414,8 +416,13 @@ func (m *Monitor) readLog() {
 		l := ParseLogLine(line)
 		what := l.meaning()
 		m.follow(what)
+		if what.begins {
+			m.words = ""
+		}
 		if l.Level >= slog.LevelError {
-			m.words = l.Message
+			if m.words == "" || m.engine { // of those that end a start, the first is the cause
+				m.words = l.Message
+			}
 			m.note(l.Message)
 		}
 		if what.drops != (Drops{}) {

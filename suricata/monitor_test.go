@@ -138,7 +138,7 @@ func TestMonitorTellsOfAMissingSuricataOnceAndFindsItLater(t *testing.T) {
 func TestMonitorCrashLoop(t *testing.T) {
 	t.Parallel()
 	f := newFakeRouter(t)
-	f.suricata("echo 'E: af-packet: br-lan: no such device'; echo 'Notice: something went on'; exit 1\n")
+	f.suricata("echo 'E: af-packet: br-lan: no such device'; echo 'E: thread failed'; echo 'Notice: something went on'; exit 1\n")
 	f.begin()
 	f.apply("br-lan")
 	s := f.states.await(t, func(s State) bool { return s.Condition == Failing && s.Restarts >= 4 })

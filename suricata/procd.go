@@ -242,7 +242,7 @@ func (p *Procd) refresh(ctx context.Context) error {
 	}
 	s.Pending = known && !running && respawns
 	s.Removed = p.wanted && !known
-	if code, ok := instance.Int("exit_code"); ok && !running && s.Exit == "" {
+	if code, ok := instance.Int("exit_code"); ok && !running {
 		s.Exit = exitText(code)
 	}
 	if *s != was {

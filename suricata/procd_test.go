@@ -182,7 +182,7 @@ func TestProcdFollowsTheRecordedService(t *testing.T) {
 	}
 	bus.play(165) // told not to spawn
 	st = await(t, p, func(s ServiceState) bool { return !s.Running })
-	if st.PID != 0 || st.Exits != 2 || st.Exit != "signal: hangup" || st.Pending || st.Removed {
+	if st.PID != 0 || st.Exits != 2 || st.Exit != "signal: terminated" || st.Pending || st.Removed {
 		t.Errorf("ended: %+v", st)
 	}
 	bus.play(237) // deleted by somebody
@@ -373,12 +373,12 @@ func TestRealProcd(t *testing.T) {
 		t.Fatal(err)
 	}
 	failing := f.states.await(t, is(Failing))
-	if failing.Restarts != 1 || !strings.Contains(failing.Reason, "signal: killed; procd starts it again") {
+	if failing.LastError != "signal: killed" || !strings.Contains(failing.Reason, "signal: killed; procd starts it again") {
 		t.Errorf("killed: %+v", failing)
 	}
 	third := f.states.await(t, is(Running))
-	if third.PID == second.PID {
-		t.Errorf("still process %d", third.PID)
+	if third.PID == second.PID || third.Restarts != 1 {
+		t.Errorf("respawned: %+v was %+v", third, second)
 	}
 
 	// Somebody deletes the service: respected, until the next settings.
