@@ -81,7 +81,7 @@ func (c conn) end() string {
 	if c.tcp != "" {
 		ether += `,"tcp":` + c.tcp
 	}
-	return c.head("flow") + fmt.Sprintf(`,"app_proto":%q,"flow":{"pkts_toserver":1,"pkts_toclient":1,"bytes_toserver":%d,"bytes_toclient":%d,"start":"2026-11-22T12:00:00.400000+0000","end":"2026-11-22T12:00:09.100000+0000","state":"closed","reason":"timeout"}%s}`,
+	return c.head("flow") + fmt.Sprintf(`,"app_proto":%q,"flow":{"pkts_toserver":1,"pkts_toclient":1,"bytes_toserver":%d,"bytes_toclient":%d,"start":"2026-11-22T12:00:00.400000+0000","end":"2026-11-22T12:00:09.100000+0000","state":"bypassed","reason":"timeout"}%s}`,
 		c.app, c.sent, c.recvd, ether)
 }
 

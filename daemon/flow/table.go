@@ -143,13 +143,13 @@ func (t *Table) dns(ev *suricata.Event) Fate {
 	who := t.who(t.macOf(mac, t.str(ev.Interface), addr), addr)
 	n := 0
 	if ev.DNS.Version == 1 {
-		for _, r := range ev.DNS.Answers {
-			n += t.memory.AnswerRecord(who, ev.Time, name.Record{Owner: r.Name, Type: r.Type, Data: r.Data, TTL: r.TTL})
+		for i := range ev.DNS.Answers {
+			n += t.memory.AnswerRecord(who, ev.Time, recordOf(&ev.DNS.Answers[i]))
 		}
 	} else {
 		t.records = t.records[:0]
-		for _, r := range ev.DNS.Answers {
-			t.records = append(t.records, name.Record{Owner: r.Name, Type: r.Type, Data: r.Data, TTL: r.TTL})
+		for i := range ev.DNS.Answers {
+			t.records = append(t.records, recordOf(&ev.DNS.Answers[i]))
 		}
 		n = t.memory.Answer(who, ev.Time, ev.DNS.Name, t.records)
 	}
@@ -157,6 +157,18 @@ func (t *Table) dns(ev *suricata.Event) Fate {
 		return DNSNoAddress
 	}
 	return DNSAnswer
+}
+
+// recordOf is what a record says of names and addresses.
+func recordOf(r *suricata.Record) name.Record {
+	out := name.Record{Owner: r.Name, TTL: r.TTL}
+	switch string(r.Type) {
+	case "A", "AAAA":
+		out.Addr, _ = suricata.ParseAddr(r.Data)
+	case "CNAME":
+		out.Alias = r.Data
+	}
+	return out
 }
 
 // named remembers the name that a connection states until its end is seen.
@@ -255,7 +267,7 @@ func (t *Table) end(ev *suricata.Event) Fate {
 	}
 	f.Direction, f.Port = opened(ev, inside, here, there)
 	f.Client = t.macOf(f.Client, f.Interface, f.ClientAddr)
-	f.Name, f.Source = t.nameOf(p, &f, tuple{f.ClientAddr, f.Remote, here, there, f.Proto}, ev.Midstream || f.Proto == UDP)
+	f.Name, f.Source = t.nameOf(p, &f, tuple{f.ClientAddr, f.Remote, here, there, f.Proto}, ev.Midstream || f.Proto == UDP, string(ev.Flow.State) == "closed")
 	if fate := t.excluded(&f); fate != Recorded {
 		return fate
 	}
@@ -276,10 +288,13 @@ func isDNS(ev *suricata.Event) bool {
 
 // nameOf chooses the name of a flow that has ended, in the order of trust. A
 // connection that Suricata forgot while it was idle goes on as another flow,
-// which then (resumed: it may be one) has the name of the one before.
-func (t *Table) nameOf(p pending, f *Flow, c tuple, resumed bool) (string, name.Source) {
+// which then has the name of the one before. resumed: it may be such a one;
+// over: there can be none after it.
+func (t *Table) nameOf(p pending, f *Flow, c tuple, resumed, over bool) (string, name.Source) {
 	if p.source != name.None {
-		t.ended.Add(c, p)
+		if !over {
+			t.ended.Add(c, p)
+		}
 		return p.name, p.source
 	}
 	if before, ok := t.ended.Get(c); ok && resumed {

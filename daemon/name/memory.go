@@ -18,8 +18,10 @@ const (
 
 // Record is one resource record of an answer.
 type Record struct {
-	Owner, Type, Data []byte
-	TTL               uint32 // seconds
+	Owner []byte
+	Addr  netip.Addr // of A and AAAA records; else not valid
+	Alias []byte     // target of CNAME records; else nil
+	TTL   uint32     // seconds
 }
 
 // Memory holds the DNS answers that the clients received: per client and
@@ -84,19 +86,10 @@ func (m *Memory) Answer(client Client, at int64, asked []byte, records []Record)
 	m.follow(asked, records)
 	n := 0
 	for _, r := range records {
-		if !isAddress(r.Type) || !m.onChain(r.Owner) {
-			continue
+		if r.Addr.IsValid() && m.onChain(r.Owner) {
+			m.add(pair{client, r.Addr.As16()}, name, at, r.TTL)
+			n++
 		}
-		// The text is at most 45 bytes (RFC 4291 with an IPv4 tail).
-		if len(r.Data) > 45 {
-			continue
-		}
-		addr, err := netip.ParseAddr(string(r.Data))
-		if err != nil || addr.Zone() != "" {
-			continue
-		}
-		m.add(pair{client, addr.As16()}, name, at, r.TTL)
-		n++
 	}
 	return n
 }
@@ -112,15 +105,19 @@ func (m *Memory) AnswerRecord(client Client, at int64, r Record) int {
 	if root, ok := m.aliases.Get(alias{client, name}); ok {
 		name = root
 	}
-	if bytes.EqualFold(r.Type, typeCNAME) {
+	if r.Alias != nil {
 		// What is kept is the name at the beginning of the chain, so a loop
 		// of CNAMEs ends at once.
-		if target := m.clean(r.Data); target != "" && target != name {
+		if target := m.clean(r.Alias); target != "" && target != name {
 			m.aliases.Add(alias{client, target}, name)
 		}
 		return 0
 	}
-	return m.Answer(client, at, []byte(name), []Record{{[]byte(name), r.Type, r.Data, r.TTL}})
+	if !r.Addr.IsValid() {
+		return 0
+	}
+	m.add(pair{client, r.Addr.As16()}, name, at, r.TTL)
+	return 1
 }
 
 // Lookup returns the name that addr most likely had for client when a
@@ -163,14 +160,6 @@ func (m *Memory) clean(raw []byte) string {
 	return m.intern.String(m.buf)
 }
 
-var (
-	typeA     = []byte("A")
-	typeAAAA  = []byte("AAAA")
-	typeCNAME = []byte("CNAME")
-)
-
-func isAddress(t []byte) bool { return bytes.Equal(t, typeA) || bytes.Equal(t, typeAAAA) }
-
 // follow lists the names from asked to the end of its chain of CNAMEs. Each
 // step takes one record, so a loop ends with the bound on steps.
 func (m *Memory) follow(asked []byte, records []Record) {
@@ -186,8 +175,8 @@ func (m *Memory) follow(asked []byte, records []Record) {
 
 func target(owner []byte, records []Record) []byte {
 	for _, r := range records {
-		if bytes.Equal(r.Type, typeCNAME) && equalName(r.Owner, owner) {
-			return r.Data
+		if r.Alias != nil && equalName(r.Owner, owner) {
+			return r.Alias
 		}
 	}
 	return nil

@@ -3,7 +3,6 @@ package name
 import (
 	"fmt"
 	"net/netip"
-	"strings"
 	"testing"
 )
 
@@ -17,7 +16,14 @@ var (
 const minute = 60_000 // ms
 
 func rec(owner, typ, data string, ttl uint32) Record {
-	return Record{Owner: []byte(owner), Type: []byte(typ), Data: []byte(data), TTL: ttl}
+	r := Record{Owner: []byte(owner), TTL: ttl}
+	switch typ {
+	case "CNAME":
+		r.Alias = []byte(data)
+	case "A", "AAAA":
+		r.Addr, _ = netip.ParseAddr(data)
+	}
+	return r
 }
 
 func memory(size int) *Memory { return NewMemory(size, NewInterner(1000)) }
@@ -38,8 +44,6 @@ func TestAnswer(t *testing.T) {
 		{"alias of itself", "a.test", []Record{rec("a.test", "CNAME", "a.test", 0), rec("a.test", "A", "203.0.113.80", 0)}, "a.test", 1},
 		{"owner that was not asked for", "a.test", []Record{rec("bank.example", "A", "203.0.113.80", 60)}, "", 0},
 		{"no address", "a.test", []Record{rec("a.test", "A", "203.0.113", 60), rec("a.test", "TXT", "203.0.113.80", 60)}, "", 0},
-		{"zone", "a.test", []Record{rec("a.test", "AAAA", "fe80::1%eth0", 60)}, "", 0},
-		{"long address", "a.test", []Record{rec("a.test", "A", strings.Repeat("1", 5000), 60)}, "", 0},
 		{"bad name", "a\x00.test", []Record{rec("a\x00.test", "A", "203.0.113.80", 60)}, "", 0},
 		{"several", "a.test", []Record{rec("a.test", "A", "203.0.113.80", 60), rec("a.test", "A", "203.0.113.81", 60)}, "a.test", 2},
 	}
