@@ -67,14 +67,14 @@ type Event struct {
 	// had; zero if absent.
 	SrcMAC, DstMAC [6]byte
 
-	DNS     Message       // Kind DNS
-	Name    []byte        // TLS and QUIC: the SNI; HTTP: the Host; empty if absent
-	Subject []byte        // TLS: subject of the server's certificate, see CommonName
-	Flow    FlowEnd       // Kind Flow
+	DNS     Message // Kind DNS
+	Name    []byte  // TLS and QUIC: the SNI; HTTP: the Host; empty if absent
+	Subject []byte  // TLS: subject of the server's certificate, see CommonName
+	Flow    FlowEnd // Kind Flow
 	// Midstream: a TCP connection whose first packet Suricata did not see, or
 	// had forgotten. Which side opened it is then not known. Kind Flow.
 	Midstream bool
-	Stats   StatsCounters // Kind Stats
+	Stats     StatsCounters // Kind Stats
 }
 
 // MaxRecords is how many records of a DNS answer are kept.
