@@ -122,7 +122,7 @@ func TestEveryConnectionIsRecorded(t *testing.T) {
 		t.Errorf("lost on the way: %+v", before)
 	}
 	// The rest Suricata tells when it is stopped, so that a restart loses nothing;
-	// otherwise three minutes later.
+	// otherwise a minute after the last packet.
 	restartDaemon(t, s)
 	if err := tap.Close(); err != nil {
 		t.Fatal(err)
