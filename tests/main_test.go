@@ -38,7 +38,7 @@ func runTests(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(programs)) }()
-	for name, pkg := range map[string]string{"pakon": "pakon/daemon", "ubus": "pakon/ubus/cmd/ubus"} {
+	for name, pkg := range map[string]string{"pakon": "pakon/daemon", "ubus": "pakon/ubus/cmd/ubus", "demo": "pakon/tests/demo"} {
 		args := append([]string{"build", "-o", filepath.Join(programs, name)}, buildFlags...)
 		out, err := exec.Command("go", append(args, pkg)...).CombinedOutput()
 		if err != nil {

@@ -69,7 +69,7 @@ func playCapture(ctx context.Context, s *shown) (err error) {
 	if err := s.play(ctx); err != nil {
 		return err
 	}
-	if err := s.await(ctx, all, 30*time.Second); err != nil {
+	if err := s.await(ctx, all, 10*time.Second); err != nil {
 		return err
 	}
 	if err := s.show(ctx, all); err != nil || s.once {
