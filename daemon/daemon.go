@@ -246,22 +246,28 @@ func (d *daemon) capture(ctx context.Context) error {
 }
 
 // service chooses what runs Suricata: procd where it is on the bus, and then
-// Suricata may outlive the daemon, else the daemon itself.
-func (d *daemon) service(ctx context.Context) (_ suricata.Service, keep bool, err error) {
+// Suricata goes on through a restart of the daemon, else the daemon itself.
+func (d *daemon) service(ctx context.Context) (_ suricata.Service, keep func() bool, err error) {
 	select {
 	case <-ctx.Done():
-		return nil, false, nil
+		return nil, nil, nil
 	case <-d.bus.Ready():
 	case <-time.After(busPatience):
 	}
 	procd, err := suricata.HasProcd(ctx, d.bus)
 	switch {
 	case procd:
-		return suricata.NewProcd(d.bus, d.log), true, nil
+		return suricata.NewProcd(d.bus, d.log), d.restarting, nil
 	case err != nil && ctx.Err() == nil:
 		d.log.Warn("procd can not be asked for; Suricata is run without it", "err", err)
 	}
-	return suricata.NewChild(filepath.Join(d.paths.run, "suricata.json"), d.log), false, nil
+	return suricata.NewChild(filepath.Join(d.paths.run, "suricata.json"), d.log), nil, nil
+}
+
+// restarting tells whether the daemon ends only to be started again.
+func (d *daemon) restarting() bool {
+	_, err := os.Stat(d.paths.restart)
+	return err == nil
 }
 
 func (d *daemon) notify(state string) {

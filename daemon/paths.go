@@ -13,6 +13,7 @@ type paths struct {
 	ubus    string // socket of the bus
 	saved   string // the configuration in force, for a restart with a broken file
 	pidFile string
+	restart string // there while /etc/init.d/pakon restarts the daemon
 }
 
 func pathsBelow(root string) paths {
@@ -27,5 +28,6 @@ func pathsBelow(root string) paths {
 		ubus:    at("var/run/ubus/ubus.sock"),
 		saved:   at("var/run/pakon/config.json"),
 		pidFile: at("var/run/pakon/pakon.pid"),
+		restart: at("var/run/pakon/restart"),
 	}
 }

@@ -138,10 +138,11 @@ shutdown() { stop; }
 . "$1"
 if [ -n "$USE_PROCD" ]; then
 	start() { start_service; service_triggers; log "procd set"; }
-	stop() { log "procd delete"; service_stopped; }
+	stop() { if [ -e "$RESTART" ]; then log "procd delete for a restart"; else log "procd delete"; fi; service_stopped; }
 	reload() { reload_service; }
 fi
 PIDFILE=$LOG
+RESTART=$LOG.restart
 "$2"
 `
 
@@ -171,6 +172,9 @@ func run(t *testing.T, script, action string, answers bool) string {
 	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("%s %s: %v %s", script, action, err, out)
 	}
+	if _, err := os.Stat(log + ".restart"); err == nil {
+		t.Errorf("%s %s leaves the sign of a restart", script, action)
+	}
 	return read(t, log)
 }
 
@@ -196,7 +200,7 @@ func TestScripts(t *testing.T) {
 		{"pakon", "stop", true, ended + noSuricata},
 		{"pakon", "shutdown", true, ended + noSuricata},
 		{"pakon", "stop", false, ended + noSuricata},
-		{"pakon", "restart", true, ended + set},
+		{"pakon", "restart", true, "procd delete for a restart\nwait\n" + set},
 		{"pakon", "reload", true, askReload},
 		{"pakon", "reload", false, askReload + set},
 		{"pakon-monitor", "start", true, "pakon start\n"},

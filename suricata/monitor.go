@@ -21,10 +21,10 @@ type Options struct {
 	RunDir  string  // of suricata.yaml, suricata.log and eve.sock; must exist
 	Root    string  // suricata is looked for below it; "" for this system
 	Service Service // runs it
-	// KeepRunning leaves Suricata running when Run ends. Set it under procd, where the stop of our init script deletes
-	// Suricata's service, so that a mere restart of this program does not disturb it. Without procd nobody else would
-	// end it. Either way it survives a crash of this program, and is found again.
-	KeepRunning bool
+	// KeepRunning is asked when Run ends whether to leave Suricata running; nil does not. Under procd a mere restart of
+	// this program need not disturb it. Else Run ends it, and what it tells at its end can still be received. Either way
+	// it survives a crash of this program, and is found again.
+	KeepRunning func() bool
 	Log         *slog.Logger
 	// Changed, if set, is called after each change of the condition, its reason or the running process, one call at a
 	// time.
@@ -157,7 +157,7 @@ func (m *Monitor) loop(ctx context.Context, logged <-chan struct{}) {
 // end leaves Suricata as the options say.
 func (m *Monitor) end() {
 	defer m.relay.flush()
-	if m.opt.KeepRunning {
+	if m.opt.KeepRunning != nil && m.opt.KeepRunning() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)

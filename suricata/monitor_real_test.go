@@ -406,7 +406,7 @@ func TestRealSuricata(t *testing.T) {
 	serve(t)
 	dir := t.TempDir()
 	eve := readEVE(t, filepath.Join(dir, SocketFile))
-	opt := Options{RunDir: dir, Service: NewChild(filepath.Join(dir, "suricata.pid"), slog.Default()), KeepRunning: true}
+	opt := Options{RunDir: dir, Service: NewChild(filepath.Join(dir, "suricata.pid"), slog.Default()), KeepRunning: func() bool { return true }}
 	t.Cleanup(func() { // whatever happened; the reader waits for it
 		if err := NewChild(filepath.Join(dir, "suricata.pid"), slog.Default()).Stop(context.Background()); err != nil {
 			t.Error(err)

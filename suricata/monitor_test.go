@@ -80,7 +80,7 @@ func (f *fakeRouter) begin() {
 	log := slog.New(slog.NewTextHandler(f.log, nil))
 	f.states = make(conditions, 1000)
 	f.m, f.states, f.end = runMonitorFast(f.t, Options{
-		RunDir: f.run, Root: f.root, KeepRunning: f.keep, Log: log,
+		RunDir: f.run, Root: f.root, KeepRunning: func() bool { return f.keep }, Log: log,
 		Service: NewChild(filepath.Join(f.run, "suricata.pid"), log),
 	})
 }
@@ -244,7 +244,7 @@ func TestMonitorRestartsOnlyForAReason(t *testing.T) {
 	if third.NFLOGGroup != 5 || len(third.Interfaces) != 0 || third.Restarts != 0 {
 		t.Errorf("with a log group: %+v", third)
 	}
-	f.m.opt.KeepRunning = false
+	f.m.opt.KeepRunning = nil
 }
 
 func TestMonitorSaysWhatABuildCannotDo(t *testing.T) {

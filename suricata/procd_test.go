@@ -349,7 +349,7 @@ func TestRealProcd(t *testing.T) {
 
 	begin := func() {
 		log := slog.New(slog.NewTextHandler(f.log, nil))
-		f.m, f.states, f.end = runMonitorFast(t, Options{RunDir: f.run, Root: f.root, KeepRunning: f.keep, Log: log, Service: NewProcd(bus, log)})
+		f.m, f.states, f.end = runMonitorFast(t, Options{RunDir: f.run, Root: f.root, KeepRunning: func() bool { return f.keep }, Log: log, Service: NewProcd(bus, log)})
 	}
 	begin()
 	f.apply("br-lan")
