@@ -128,10 +128,10 @@ func pause(ctx context.Context, d time.Duration) {
 // admit starts the goroutine that reads from a writer.
 func (l *Listener) admit(ctx context.Context, conn *net.UnixConn, readers *sync.WaitGroup) {
 	if l.connected.Load() >= maxWriters {
-		conn.Close()
 		if l.refused.Add(1) == 1 {
 			l.log.Warn("too many writers of events, refusing more", "socket", l.path, "limit", maxWriters)
 		}
+		conn.Close()
 		return
 	}
 	l.connected.Add(1)
@@ -140,6 +140,9 @@ func (l *Listener) admit(ctx context.Context, conn *net.UnixConn, readers *sync.
 	readers.Go(func() {
 		defer l.connected.Add(-1)
 		defer conn.Close()
+		if err := widen(conn); err != nil {
+			l.log.Warn("events may be lost in a burst: their socket holds few", "socket", l.path, "error", err)
+		}
 		r := reader{l: l, conn: conn, buf: make([]byte, MaxLine)}
 		if err := r.read(ctx); err != nil {
 			l.log.Warn("reading events failed", "socket", l.path, "error", err)

@@ -8,7 +8,7 @@ import (
 
 const (
 	chunkSize = MaxLine // so that any line fits
-	maxChunks = 64      // 4 MiB
+	maxChunks = 48      // 3 MiB
 	keepFree  = 4       // chunks kept for reuse when the queue is empty
 	roomWait  = time.Second
 )
@@ -105,6 +105,11 @@ func (q *queue) pop() []byte {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.chunks) == 0 {
+		// A burst is over. While one lasts, all its chunks are used again.
+		if len(q.free) > keepFree {
+			clear(q.free[keepFree:])
+			q.free = q.free[:keepFree]
+		}
 		return nil
 	}
 	c := q.chunks[0]
@@ -117,9 +122,7 @@ func (q *queue) release(c []byte) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.used--
-	if len(q.free) < keepFree {
-		q.free = append(q.free, c[:0])
-	}
+	q.free = append(q.free, c[:0])
 	q.makeRoom()
 }
 

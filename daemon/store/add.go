@@ -8,7 +8,11 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"pakon/daemon/client"
 	"pakon/daemon/flow"
@@ -66,8 +70,11 @@ type writer struct {
 	mu         sync.Mutex
 	db         *sql.DB
 	conn       *sql.Conn
-	insert     driver.Stmt
-	args       []driver.NamedValue // of insert, reused
+	insertOne  driver.Stmt
+	insertMany driver.Stmt         // of manyRows flows
+	args       []driver.NamedValue // of insertMany, reused; as of insertOne, if there are less
+	starts     []int64             // of the flows in args
+	number     int64               // of the flow in its millisecond, see column id; counts on
 	last       *sql.Stmt           // the last id in a range
 	statements []*sql.Stmt         // all that are to be closed
 	names      dictionary[string]
@@ -78,6 +85,10 @@ type writer struct {
 
 // flowColumns is the number of columns of flows.
 const flowColumns = 10
+
+// manyRows is how many flows one statement inserts. A statement has a cost of
+// its own, which is shared by so many; more would save little.
+const manyRows = 16
 
 func (w *writer) prepare(ctx context.Context, classify func(string) (string, bool)) error {
 	w.names = dictionary[string]{
@@ -117,15 +128,17 @@ func (w *writer) prepare(ctx context.Context, classify func(string) (string, boo
 	if err != nil {
 		return err
 	}
-	w.args = make([]driver.NamedValue, flowColumns)
-	for i := range w.args {
-		w.args[i].Ordinal = i + 1
-	}
+	w.args = make([]driver.NamedValue, 0, manyRows*flowColumns)
+	w.starts = make([]int64, 0, manyRows)
 	// Once per flow, the driver is called directly: database/sql would add half
 	// again to what an insertion costs.
+	const row = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 	return w.conn.Raw(func(c any) (err error) {
-		w.insert, err = c.(driver.ConnPrepareContext).PrepareContext(ctx,
-			"INSERT OR IGNORE INTO flows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+		conn := c.(driver.ConnPrepareContext)
+		if w.insertOne, err = conn.PrepareContext(ctx, "INSERT OR IGNORE INTO flows VALUES "+row); err != nil {
+			return err
+		}
+		w.insertMany, err = conn.PrepareContext(ctx, "INSERT INTO flows VALUES "+row+strings.Repeat(", "+row, manyRows-1))
 		return err
 	})
 }
@@ -147,8 +160,10 @@ func (w *writer) close() error {
 	for _, s := range w.statements {
 		errs = append(errs, s.Close())
 	}
-	if w.insert != nil {
-		errs = append(errs, w.conn.Raw(func(any) error { return w.insert.Close() }))
+	for _, stmt := range []driver.Stmt{w.insertOne, w.insertMany} {
+		if stmt != nil {
+			errs = append(errs, w.conn.Raw(func(any) error { return stmt.Close() }))
+		}
 	}
 	if w.conn != nil {
 		errs = append(errs, w.conn.Close())
@@ -188,12 +203,10 @@ func (s *Store) Add(ctx context.Context, flows []flow.Flow) error {
 	var deleted int64
 	err := s.w.transaction(ctx, func() error {
 		batch := s.batch.Load() + 1
-		for i := range flows {
-			if err := s.w.add(ctx, &flows[i], batch); err != nil {
-				return err
-			}
+		err := s.w.addAll(ctx, flows, batch)
+		if err != nil {
+			return err
 		}
-		var err error
 		if deleted, err = s.deleteOldest(ctx, int64(len(flows))); err != nil {
 			return err
 		}
@@ -234,7 +247,23 @@ func (w *writer) transaction(ctx context.Context, f func() error) error {
 	return err
 }
 
-// add inserts one flow.
+// addAll inserts the flows.
+func (w *writer) addAll(ctx context.Context, flows []flow.Flow, batch int64) error {
+	w.args, w.starts = w.args[:0], w.starts[:0]
+	for i := range flows {
+		if err := w.add(ctx, &flows[i], batch); err != nil {
+			return err
+		}
+		if len(w.starts) == manyRows {
+			if err := w.insertAll(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return w.insertEach(ctx)
+}
+
+// add puts one flow into w.args.
 func (w *writer) add(ctx context.Context, f *flow.Flow, batch int64) error {
 	nameID, appID := driver.Value(nil), driver.Value(nil)
 	if f.Name != "" {
@@ -259,8 +288,9 @@ func (w *writer) add(ctx context.Context, f *flow.Flow, batch int64) error {
 	}
 	w.endpoints.mark(endpointID)
 	start := min(max(f.Start, 0), maxTime)
-	for i, v := range [flowColumns]driver.Value{
-		nil,
+	w.starts = append(w.starts, start)
+	for _, v := range [flowColumns]driver.Value{
+		start<<idShift | w.number,
 		min(max(f.End-start, 0), maxTime),
 		endpointID,
 		nameID,
@@ -271,44 +301,73 @@ func (w *writer) add(ctx context.Context, f *flow.Flow, batch int64) error {
 		int64(min(f.Recvd, maxBytes)),
 		batch,
 	} {
-		w.args[i].Value = v
+		w.args = append(w.args, driver.NamedValue{Ordinal: len(w.args) + 1, Value: v})
 	}
-	return w.insertAt(ctx, start)
+	w.number = (w.number + 1) & (1<<idShift - 1)
+	return nil
 }
 
-// insertAt inserts the flow in w.args under the next free id of the millisecond
-// start, or of a later one if there is none.
-func (w *writer) insertAt(ctx context.Context, start int64) error {
-	for ; ; start++ {
-		first := start << idShift
-		if ok, err := w.tryInsert(ctx, first); ok || err != nil {
-			return err
+// insertAll inserts the flows in w.args, of which there are manyRows.
+func (w *writer) insertAll(ctx context.Context) error {
+	_, err := w.exec(ctx, w.insertMany, w.args)
+	var e *sqlite.Error
+	if errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_CONSTRAINT {
+		return w.insertEach(ctx) // one has an id that is taken, and none was inserted
+	}
+	w.args, w.starts = w.args[:0], w.starts[:0]
+	return err
+}
+
+// insertEach inserts the flows in w.args one by one.
+func (w *writer) insertEach(ctx context.Context) error {
+	for i, start := range w.starts {
+		args := w.args[i*flowColumns : (i+1)*flowColumns]
+		for j := range args {
+			args[j].Ordinal = j + 1
 		}
-		var last int64
-		end := first | (1<<idShift - 1)
-		if err := w.last.QueryRowContext(ctx, first, end).Scan(&last); err != nil {
-			return err
-		}
-		if last < end {
-			_, err := w.tryInsert(ctx, last+1)
+		if err := w.insertAt(ctx, start, args); err != nil {
 			return err
 		}
 	}
+	w.args, w.starts = w.args[:0], w.starts[:0]
+	return nil
 }
 
-// tryInsert inserts the flow in w.args unless there is one with this id.
-func (w *writer) tryInsert(ctx context.Context, id int64) (ok bool, err error) {
-	w.args[0].Value = id
+// insertAt inserts a flow under its id or, if that is taken, the next free one
+// of the millisecond start, or of a later one if there is none.
+func (w *writer) insertAt(ctx context.Context, start int64, args []driver.NamedValue) error {
+	ok, err := w.tryInsert(ctx, args)
+	for ; err == nil && !ok; start++ {
+		var last sql.NullInt64
+		first, end := start<<idShift, start<<idShift|(1<<idShift-1)
+		if err = w.last.QueryRowContext(ctx, first, end).Scan(&last); err != nil {
+			return err
+		}
+		if id := max(first, last.Int64+1); id <= end {
+			args[0].Value = id
+			ok, err = w.tryInsert(ctx, args)
+		}
+	}
+	return err
+}
+
+// tryInsert inserts the flow unless there is one with its id.
+func (w *writer) tryInsert(ctx context.Context, args []driver.NamedValue) (ok bool, err error) {
+	n, err := w.exec(ctx, w.insertOne, args)
+	return n == 1, err
+}
+
+// exec runs a statement of the driver and returns how many rows it changed.
+func (w *writer) exec(ctx context.Context, stmt driver.Stmt, args []driver.NamedValue) (n int64, err error) {
 	err = w.conn.Raw(func(any) error {
-		r, err := w.insert.(driver.StmtExecContext).ExecContext(ctx, w.args)
+		r, err := stmt.(driver.StmtExecContext).ExecContext(ctx, args)
 		if err != nil {
 			return err
 		}
-		n, err := r.RowsAffected()
-		ok = n == 1
+		n, err = r.RowsAffected()
 		return err
 	})
-	return ok, err
+	return n, err
 }
 
 // deleteOldest deletes flows in excess of the limit, not more at a time than
