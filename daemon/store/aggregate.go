@@ -22,10 +22,10 @@ const shownColumn = "coalesce(n.shown, n.name, f.remote)"
 // file, and adds up one group after the other; so memory is bounded however
 // many groups there are. A group is known by its first flow, which stays the
 // same while a query is paged through.
-func aggregateRows(q Query, spans []span, c condition, after position) (string, []any, scanner) {
+func aggregateRows(q Query, spans []span, c condition, after position) (string, []any) {
 	flows, args := selectFlows(`f.id AS id, (f.id >> 12) + f.duration AS ended, `+seconds+` AS seconds,
 		f.endpoint AS endpoint, e.client AS client, f.name AS name, `+shownColumn+` AS shown,
-		f.facts AS facts, f.app AS app, f.remote AS remote, f.sent AS sent, f.recvd AS recvd`, spans, c)
+		f.facts AS facts, f.app AS app, f.remote AS remote, f.sent AS sent, f.recvd AS recvd`, joinAll, spans, c)
 	key := sums[q.Sort]
 	having := q.beyond(key, "min(id)", after)
 	// What all flows of a group have in common is the least and the greatest of
@@ -45,10 +45,10 @@ func aggregateRows(q Query, spans []span, c condition, after position) (string, 
 		LEFT JOIN endpoints AS e ON e.id = g.endpoint
 		LEFT JOIN names AS n ON n.id = g.name
 		LEFT JOIN apps AS a ON a.id = g.app` + q.order()
-	return statement, append(args, having.args...), scanAggregate
+	return statement, append(args, having.args...)
 }
 
-func scanAggregate(rows *sql.Rows, r *keyedRow) error {
+func scanAggregate(rows *sql.Rows, r *Row) error {
 	var least, greatest, direction, sent, recvd int64
 	var owner, address, remote sql.RawBytes
 	var iface, name, app sql.NullString
@@ -77,7 +77,7 @@ func scanAggregate(rows *sql.Rows, r *keyedRow) error {
 
 // aggregateName is the name that all flows of a group have, and their group. If
 // they differ in name, they have in common what they are shown as.
-func aggregateName(name sql.NullString, grouped bool, shown any, r *keyedRow) (string, string) {
+func aggregateName(name sql.NullString, grouped bool, shown any, r *Row) (string, string) {
 	switch s := shown.(type) {
 	case string:
 		if !name.Valid || grouped {

@@ -71,11 +71,11 @@ const aheadRows = 3000
 type ahead struct {
 	mu     sync.Mutex
 	cursor string
-	rows   []keyedRow
+	rows   []Row
 	more   bool
 }
 
-func (a *ahead) put(cursor string, rows []keyedRow, more bool) {
+func (a *ahead) put(cursor string, rows []Row, more bool) {
 	if len(rows) == 0 {
 		return
 	}
@@ -85,7 +85,7 @@ func (a *ahead) put(cursor string, rows []keyedRow, more bool) {
 }
 
 // take returns what is kept for the cursor, if that is a whole page or all.
-func (a *ahead) take(cursor string, limit int) (rows []keyedRow, more, ok bool) {
+func (a *ahead) take(cursor string, limit int) (rows []Row, more, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if cursor == "" || cursor != a.cursor || len(a.rows) < limit && a.more {

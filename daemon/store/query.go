@@ -78,6 +78,8 @@ type Row struct {
 	Group    string // what the name belongs to, "" if it has no group
 	Flows    int64  // how many
 	Duration int64  // seconds, from the second of the start to that of the end; the sum if there are several
+
+	key, id int64 // its place in the order
 }
 
 // Page is a part of a query's result.
@@ -109,18 +111,17 @@ func (s *Store) Flows(ctx context.Context, q Query) (Page, error) {
 }
 
 // page cuts a page from the front of rows and keeps the rest for the next one.
-func (s *Store) page(q Query, batch int64, rows []keyedRow, more bool) Page {
+func (s *Store) page(q Query, batch int64, rows []Row, more bool) Page {
 	n := min(q.Limit, len(rows))
-	p := Page{Rows: make([]Row, n)}
+	p := Page{Rows: rows[:n:n]}
+	if n < len(rows) || more {
+		last := &rows[n-1]
+		p.Next = s.cursor(q, position{batch: batch, key: last.key, id: last.id})
+		s.ahead.put(p.Next, rows[n:], more)
+	}
 	for i := range p.Rows {
-		p.Rows[i] = rows[i].Row
+		p.Rows[i].key, p.Rows[i].id = 0, 0 // so that equal flows are equal rows
 	}
-	if n == len(rows) && !more {
-		return p
-	}
-	last := rows[n-1]
-	p.Next = s.cursor(q, position{batch: batch, key: last.key, id: last.id})
-	s.ahead.put(p.Next, rows[n:], more)
 	return p
 }
 
@@ -227,7 +228,7 @@ type span struct {
 // spans are the parts of the table where the flows of a window are found. A
 // flow that overlaps it but began more than longFlow earlier is long, and so in
 // an index.
-func (f Filter) spans(ctx context.Context, db *sql.DB) ([]span, error) {
+func (f Filter) spans(ctx context.Context, db querier) ([]span, error) {
 	table := span{table: "flows AS f"}
 	if f.End > 0 {
 		table.and("f.id < ?", f.End<<idShift)
@@ -254,15 +255,22 @@ func (f Filter) spans(ctx context.Context, db *sql.DB) ([]span, error) {
 	return []span{table, long}, nil
 }
 
+// querier is a database or a transaction.
+type querier interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// The tables that flows refer to, as selectFlows joins them.
+const (
+	joinNames = " LEFT JOIN names AS n ON n.id = f.name"
+	joinAll   = " LEFT JOIN endpoints AS e ON e.id = f.endpoint" + joinNames + " LEFT JOIN apps AS a ON a.id = f.app"
+)
+
 // selectFlows is a SELECT of columns from all spans.
-func selectFlows(columns string, spans []span, c condition) (sql string, args []any) {
+func selectFlows(columns, joins string, spans []span, c condition) (sql string, args []any) {
 	parts := make([]string, len(spans))
 	for i, s := range spans {
-		parts[i] = "SELECT " + columns + " FROM " + s.table + `
-			LEFT JOIN endpoints AS e ON e.id = f.endpoint
-			LEFT JOIN names AS n ON n.id = f.name
-			LEFT JOIN apps AS a ON a.id = f.app
-			WHERE ` + s.String() + " AND " + c.String()
+		parts[i] = "SELECT " + columns + " FROM " + s.table + joins + " WHERE " + s.String() + " AND " + c.String()
 		args = append(append(args, s.args...), c.args...)
 	}
 	return strings.Join(parts, " UNION ALL "), args
@@ -280,23 +288,24 @@ var keys = [...]string{
 // seconds is a flow's duration as it is told.
 const seconds = "((f.id >> 12) + f.duration) / 1000 - (f.id >> 12) / 1000"
 
-// keyedRow is a row with its place in the order.
-type keyedRow struct {
-	Row
-	key, id int64
-}
-
 // fetch reads the rows that follow after: as many as a page needs, or more
 // where finding the next page would be as dear as finding this one. more tells
 // whether there are still others.
-func (s *Store) fetch(ctx context.Context, q Query, after position) (rows []keyedRow, more bool, err error) {
+func (s *Store) fetch(ctx context.Context, q Query, after position) (rows []Row, more bool, err error) {
 	s.querying.RLock()
 	defer s.querying.RUnlock()
 	c, err := q.condition(after.batch)
 	if err != nil {
 		return nil, false, err
 	}
-	spans, err := q.spans(ctx, s.read)
+	since := s.known.now()
+	// One transaction: the flows and what they refer to are of the same moment.
+	tx, err := s.read.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, false, err
+	}
+	defer tx.Rollback() // nothing was written
+	spans, err := q.spans(ctx, tx)
 	if err != nil {
 		return nil, false, err
 	}
@@ -304,29 +313,37 @@ func (s *Store) fetch(ctx context.Context, q Query, after position) (rows []keye
 	if q.Aggregate || q.Sort != ByTime {
 		limit = max(limit, aheadRows)
 	}
-	read := flowRows
 	if q.Aggregate {
-		read = aggregateRows
+		sql, args := aggregateRows(q, spans, c, after)
+		rows, err = readRows(ctx, tx, limit, sql, args, scanAggregate)
+	} else {
+		rows, err = s.singleFlows(ctx, tx, since, q, limit, spans, c, after)
 	}
-	sql, args, scan := read(q, spans, c, after)
-	result, err := s.read.QueryContext(ctx, sql, append(args, limit+1)...)
 	if err != nil {
 		return nil, false, err
 	}
-	defer result.Close()
-	rows = make([]keyedRow, 0, min(int64(limit), s.flows.Load()))
-	for result.Next() {
-		if len(rows) == limit {
-			more = true
-			break
-		}
-		var r keyedRow
-		if err := scan(result, &r); err != nil {
-			return nil, false, err
-		}
-		rows = append(rows, r)
+	if more = len(rows) > limit; more {
+		rows = rows[:limit]
 	}
-	return rows, more, errors.Join(result.Err(), result.Close())
+	return rows, more, nil
+}
+
+// readRows reads the rows of a statement, at most one more than limit, which is the
+// statement's last argument.
+func readRows(ctx context.Context, tx *sql.Tx, limit int, query string, args []any, scan func(*sql.Rows, *Row) error) ([]Row, error) {
+	result, err := tx.QueryContext(ctx, query, append(args, limit+1)...)
+	if err != nil {
+		return nil, err
+	}
+	defer result.Close()
+	rows := make([]Row, 0, min(limit, DefaultLimit)+1)
+	for result.Next() {
+		rows = append(rows, Row{})
+		if err := scan(result, &rows[len(rows)-1]); err != nil {
+			return nil, err
+		}
+	}
+	return rows, errors.Join(result.Err(), result.Close())
 }
 
 // beyond is the condition that a row follows the position.
@@ -351,11 +368,8 @@ func (q Query) order() string {
 	return " ORDER BY key, id"
 }
 
-// scanner reads one row of a result.
-type scanner func(*sql.Rows, *keyedRow) error
-
-// flowRows is the statement for single flows.
-func flowRows(q Query, spans []span, c condition, after position) (string, []any, scanner) {
+// singleFlows reads single flows, at most one more than limit.
+func (s *Store) singleFlows(ctx context.Context, tx *sql.Tx, since int, q Query, limit int, spans []span, c condition, after position) ([]Row, error) {
 	key := keys[q.Sort]
 	order := q.order()
 	if q.Sort == ByTime {
@@ -374,26 +388,34 @@ func flowRows(q Query, spans []span, c condition, after position) (string, []any
 		b := q.beyond(key, "f.id", after)
 		c.and(b.String(), b.args...)
 	}
-	sql, args := selectFlows(key+` AS key, f.id AS id, f.duration, e.client, e.address, e.interface,
-		f.remote, f.facts, n.name, n.shown, a.name, f.sent, f.recvd`, spans, c)
-	return sql + order + " LIMIT ?", args, scanFlow
+	joins := ""
+	if !q.All {
+		joins = joinNames
+	}
+	// What the flows refer to is looked up afterwards: it repeats.
+	statement, args := selectFlows(key+` AS key, f.id AS id, f.duration, f.endpoint, f.name, f.facts, f.app, f.remote, f.sent, f.recvd`, joins, spans, c)
+	refs := make([]references, 0, min(limit, DefaultLimit)+1)
+	rows, err := readRows(ctx, tx, limit, statement+order+" LIMIT ?", args, func(rows *sql.Rows, r *Row) error {
+		refs = append(refs, references{})
+		return scanFlow(rows, r, &refs[len(refs)-1])
+	})
+	if err != nil {
+		return nil, err
+	}
+	return rows, s.known.resolve(ctx, tx, since, rows, refs)
 }
 
-func scanFlow(rows *sql.Rows, r *keyedRow) error {
+func scanFlow(rows *sql.Rows, r *Row, ref *references) error {
 	var duration, facts, sent, recvd int64
-	var owner, address, remote sql.RawBytes
-	var name, app sql.NullString
-	var shown any
-	err := rows.Scan(&r.key, &r.id, &duration, &owner, &address, &r.Interface, &remote, &facts, &name, &shown, &app, &sent, &recvd)
+	var remote sql.RawBytes
+	err := rows.Scan(&r.key, &r.id, &duration, &ref.endpoint, &ref.name, &facts, &ref.app, &remote, &sent, &recvd)
 	if err != nil {
 		return err
 	}
 	unpackFacts(facts, &r.Flow)
 	r.Start = r.id >> idShift
 	r.End = r.Start + duration
-	r.Client, r.ClientAddr, r.Remote = mac(owner), addr(address), addr(remote)
-	r.Name, r.App = name.String, app.String
-	r.Group, _ = shown.(string)
+	r.Remote = addr(remote)
 	r.Sent, r.Recvd = uint64(sent), uint64(recvd)
 	r.Flows = 1
 	r.Duration = r.End/1000 - r.Start/1000

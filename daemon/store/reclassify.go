@@ -16,6 +16,7 @@ func (s *Store) Reclassify(ctx context.Context) error {
 			return err
 		}
 		n, err := s.reclassifySlice(context.WithoutCancel(ctx), &last)
+		s.known.changed()
 		if err != nil {
 			return fmt.Errorf("classify the names in %s again: %w", s.path, err)
 		}

@@ -64,6 +64,7 @@ type Store struct {
 	closing  sync.Once
 
 	ahead ahead
+	known known
 	w     writer
 }
 

@@ -68,7 +68,7 @@ func (s *Store) totals(ctx context.Context, f Filter) (map[client.MAC]Total, err
 	if err != nil {
 		return nil, err
 	}
-	flows, args := selectFlows(`e.client AS client, f.sent AS sent, f.recvd AS recvd, f.id AS id, (f.id >> 12) + f.duration AS ended`, spans, c)
+	flows, args := selectFlows(`e.client AS client, f.sent AS sent, f.recvd AS recvd, f.id AS id, (f.id >> 12) + f.duration AS ended`, joinAll, spans, c)
 	rows, err := s.read.QueryContext(ctx, `SELECT client, sum(sent), sum(recvd), min(id), max(ended) FROM (`+flows+`) GROUP BY client`, args...)
 	if err != nil {
 		return nil, err
@@ -226,7 +226,7 @@ func (s *Store) sum(ctx context.Context, b by, limit int, spans []span, c condit
 		groupBy = " GROUP BY " + strings.Join(group, ", ")
 	}
 	flows, args := selectFlows(`e.client AS client, `+shownColumn+` AS shown, f.sent AS sent, f.recvd AS recvd, `+
-		seconds+` AS seconds`, spans, c)
+		seconds+` AS seconds`, joinAll, spans, c)
 	result, err := s.read.QueryContext(ctx, `SELECT `+strings.Join(columns, ", ")+`,
 		sum(sent) AS sent, sum(recvd) AS recvd, count(*) AS flows, sum(seconds) AS seconds
 		FROM (`+flows+`)`+groupBy+` HAVING count(*) > 0 ORDER BY sum(sent + recvd) DESC LIMIT ?`, append(args, limit)...)

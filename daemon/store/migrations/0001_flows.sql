@@ -2,7 +2,7 @@
 -- clients' addresses, application protocols.
 
 CREATE TABLE names (
-	id     INTEGER PRIMARY KEY,
+	id     INTEGER PRIMARY KEY AUTOINCREMENT,
 	name   TEXT NOT NULL UNIQUE,
 	-- What stands for the name where flows are put together, if not the name
 	-- itself: its group (text), or the address that it spells (blob).
@@ -11,7 +11,7 @@ CREATE TABLE names (
 ) STRICT;
 
 CREATE TABLE endpoints (
-	id        INTEGER PRIMARY KEY,
+	id        INTEGER PRIMARY KEY AUTOINCREMENT,
 	-- Whose the address is: a MAC (6 bytes), else the address itself (0, 4 or 16).
 	client    BLOB NOT NULL,
 	address   BLOB NOT NULL,
@@ -20,7 +20,7 @@ CREATE TABLE endpoints (
 ) STRICT;
 
 CREATE TABLE apps (
-	id   INTEGER PRIMARY KEY,
+	id   INTEGER PRIMARY KEY AUTOINCREMENT,
 	name TEXT NOT NULL UNIQUE
 ) STRICT;
 
