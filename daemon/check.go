@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
+
+	"pakon/uci"
 )
 
 // checkCommand reads what the daemon would read and says what it means. It
@@ -26,7 +29,7 @@ func checkCommand(args []string, stdout, stderr io.Writer) int {
 	if *asJSON {
 		enc := json.NewEncoder(stdout)
 		enc.SetIndent("", "  ")
-		if err := enc.Encode(s.config); err != nil {
+		if err := enc.Encode(inForce(s.config)); err != nil {
 			fmt.Fprintf(stderr, "pakon check: %v\n", err)
 			return 1
 		}
@@ -54,11 +57,70 @@ func describe(w io.Writer, s *settings) {
 	if n := len(m.ExcludeClients) + len(m.ExcludeHostnames); n > 0 {
 		fmt.Fprintf(w, "never recorded: %s\n", strings.Join(append(append([]string(nil), m.ExcludeClients...), m.ExcludeHostnames...), ", "))
 	}
-	fmt.Fprintf(w, "live database: at most %d flows\n", m.DatabaseLimit)
-	fmt.Fprintf(w, "archive: %s, kept %s, at most %d flows, backup every %s\n", a.Path, a.Keep, a.DatabaseLimit, a.BackupInterval)
+	fmt.Fprintf(w, "last day: at most %d flows\n", m.DatabaseLimit)
+	fmt.Fprintf(w, "archive: %s, kept for %s, at most %d flows, backup every %s\n", a.Path, period(a.Keep), a.DatabaseLimit, period(a.BackupInterval))
 	for i, r := range s.config.Rules {
-		fmt.Fprintf(w, "  level %d: after %s, flows less than %s apart are merged, under %d bytes dropped\n", i+1, r.UpTo, r.Window, r.SizeThreshold)
+		fmt.Fprintf(w, "  level %d: after %s, flows less than %s apart are merged", i+1, period(r.UpTo), period(r.Window))
+		if r.SizeThreshold > 0 {
+			fmt.Fprintf(w, ", those under %d bytes are dropped", r.SizeThreshold)
+		}
+		fmt.Fprintln(w)
 	}
 	groups, hidden := s.lists.Len()
-	fmt.Fprintf(w, "named clients: %d\nlists: %d groups, %d hidden\n", len(s.hosts), groups, hidden)
+	fmt.Fprintf(w, "named devices: %d\nlists: %d for grouping names, %d names are hidden\n", len(s.hosts), groups, hidden)
+}
+
+// period writes a duration as the configuration does: 4w, 90s.
+func period(d time.Duration) string {
+	for _, unit := range []struct {
+		name   string
+		length time.Duration
+	}{
+		{"w", 7 * 24 * time.Hour}, {"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute},
+	} {
+		if d >= unit.length && d%unit.length == 0 {
+			return fmt.Sprintf("%d%s", d/unit.length, unit.name)
+		}
+	}
+	return fmt.Sprintf("%ds", d/time.Second)
+}
+
+// inForce is a configuration under the names of /etc/config/pakon, with
+// durations in seconds.
+func inForce(c uci.Config) any {
+	type rule struct {
+		UpTo          int64 `json:"up_to"`
+		Window        int64 `json:"window"`
+		SizeThreshold int64 `json:"size_threshold"`
+	}
+	var out struct {
+		Monitor struct {
+			Enabled          bool     `json:"enabled"`
+			Mode             string   `json:"mode"`
+			Interface        []string `json:"interface"`
+			NotifyNewDevices bool     `json:"notify_new_devices"`
+			DatabaseLimit    int64    `json:"database_limit"`
+			ExcludeClient    []string `json:"exclude_client"`
+			ExcludeHostname  []string `json:"exclude_hostname"`
+		} `json:"monitor"`
+		Archive struct {
+			Path           string `json:"path"`
+			Keep           int64  `json:"keep"`
+			DatabaseLimit  int64  `json:"database_limit"`
+			BackupInterval int64  `json:"backup_interval"`
+		} `json:"archive"`
+		Rules []rule `json:"archive_rule"`
+	}
+	list := func(l []string) []string { return append([]string{}, l...) } // [], never null
+	m, a := &out.Monitor, &out.Archive
+	m.Enabled, m.Mode, m.Interface = c.Monitor.Enabled, c.Monitor.Mode, list(c.Monitor.Interfaces)
+	m.NotifyNewDevices, m.DatabaseLimit = c.Monitor.NotifyNewDevices, c.Monitor.DatabaseLimit
+	m.ExcludeClient, m.ExcludeHostname = list(c.Monitor.ExcludeClients), list(c.Monitor.ExcludeHostnames)
+	a.Path, a.Keep = c.Archive.Path, int64(c.Archive.Keep/time.Second)
+	a.DatabaseLimit, a.BackupInterval = c.Archive.DatabaseLimit, int64(c.Archive.BackupInterval/time.Second)
+	out.Rules = make([]rule, len(c.Rules))
+	for i, r := range c.Rules {
+		out.Rules[i] = rule{int64(r.UpTo / time.Second), int64(r.Window / time.Second), r.SizeThreshold}
+	}
+	return out
 }

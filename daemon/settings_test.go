@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pakon/daemon/client"
 	"pakon/uci"
@@ -147,9 +148,32 @@ func TestCheckJSON(t *testing.T) {
 	if status := run([]string{"pakon", "check", "--json", "--root", root}, &stdout, &stderr); status != 0 {
 		t.Fatalf("status %d: %s", status, stderr.String())
 	}
-	var c uci.Config
-	if err := json.Unmarshal(stdout.Bytes(), &c); err != nil || !slices.Equal(c.Monitor.Interfaces, []string{"br-lan"}) {
-		t.Errorf("%v: %s", err, stdout.String())
+	var c struct {
+		Monitor struct {
+			Interface     []string
+			ExcludeClient []string `json:"exclude_client"`
+			DatabaseLimit int64    `json:"database_limit"`
+		}
+		Archive struct{ Keep int64 }
+		Rules   []map[string]int64 `json:"archive_rule"`
+	}
+	if err := json.Unmarshal(stdout.Bytes(), &c); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(c.Monitor.Interface, []string{"br-lan"}) || len(c.Monitor.ExcludeClient) != 2 || c.Monitor.DatabaseLimit != 3000000 ||
+		c.Archive.Keep != 4*7*24*3600 || len(c.Rules) != 4 || c.Rules[1]["window"] != 900 {
+		t.Errorf("%s", stdout.String())
+	}
+}
+
+func TestPeriod(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		4 * 7 * 24 * time.Hour: "4w", 3 * 24 * time.Hour: "3d", 36 * time.Hour: "36h", 2 * time.Hour: "2h",
+		15 * time.Minute: "15m", 90 * time.Second: "90s", 0: "0s",
+	} {
+		if got := period(d); got != want {
+			t.Errorf("%v: got %q, want %q", d, got, want)
+		}
 	}
 }
 

@@ -105,16 +105,19 @@ func warnings(s *api.Status, set *settings) []string {
 		w = append(w, "This version has no mode 'filter'; 'tap' is used.")
 	}
 	for _, i := range s.Interfaces {
-		if i.State == "missing" {
+		switch i.State {
+		case "missing":
 			w = append(w, fmt.Sprintf("Interface %s does not exist; it is monitored once it appears.", i.Name))
+		case "down":
+			w = append(w, fmt.Sprintf("Interface %s is down; it is monitored once it is up.", i.Name))
 		}
 	}
 	switch suricata.Condition(s.Suricata.State) {
-	case suricata.Missing, suricata.Failing:
+	case suricata.Missing, suricata.Failing, suricata.Stopped:
 		w = append(w, "Nothing is recorded: "+s.Suricata.Error)
 	}
 	if s.Suricata.Drops > s.Suricata.Packets/100 {
-		w = append(w, fmt.Sprintf("Suricata missed %d of %d packets: names may be lacking.", s.Suricata.Drops, s.Suricata.Packets))
+		w = append(w, fmt.Sprintf("Suricata missed %d of %d packets: names and bytes may be lacking.", s.Suricata.Drops, s.Suricata.Packets))
 	}
 	if s.Events.Dropped > 0 {
 		w = append(w, fmt.Sprintf("%d events were dropped because the router was too busy: flows are lacking.", s.Events.Dropped))

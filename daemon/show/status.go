@@ -118,7 +118,7 @@ func (s *statusText) suricata(t ubus.Table) {
 		parts = append(parts, "since "+dateTime(since, s.loc))
 	}
 	if n, _ := t.Int("restarts"); n > 0 {
-		parts = append(parts, fmt.Sprintf("%d restarts", n))
+		parts = append(parts, "restarted "+times(n))
 	}
 	s.line("Suricata", "%s", strings.Join(parts, ", "))
 	packets, _ := t.Int("packets")
@@ -126,7 +126,18 @@ func (s *statusText) suricata(t ubus.Table) {
 	if packets > 0 || drops > 0 {
 		s.line("", "%d packets, %d dropped (%.2f %%)", packets, drops, percent(drops, packets))
 	}
+	if e, _ := t.String("error"); e != "" && state == "running" {
+		s.line("", "last error: %s", e)
+		return
+	}
 	s.problem(t)
+}
+
+func times(n int64) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
 }
 
 // percent is a share, of which the whole may be unknown.
