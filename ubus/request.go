@@ -118,7 +118,7 @@ func (r *Request) reply(blob []byte) error {
 	if r.silent {
 		return nil
 	}
-	frame := BeginFrame(make([]byte, 0, len(blob)+32), MsgData, r.seq, r.peer)
+	frame := BeginFrame(r.s.buffer(len(blob)+32), MsgData, r.seq, r.peer)
 	frame = AppendUint32(frame, AttrObjID, r.object)
 	frame = AppendNested(frame, AttrData, blob)
 	if err := EndFrame(frame); err != nil {

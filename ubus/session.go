@@ -19,6 +19,9 @@ const (
 	frameCost  = 4 << 10
 )
 
+// spareSize is how large a frame is for its memory to be used again, in bytes.
+const spareSize = 64 << 10
+
 // session is one connection to a broker, from its HELLO to its end.
 type session struct {
 	c    *Client
@@ -35,8 +38,9 @@ type session struct {
 	stopServing context.CancelFunc
 	finish      chan struct{} // closed when nothing more will be queued: write the rest and end
 
-	out  chan []byte
-	room *semaphore.Weighted // of out, in bytes
+	out   chan []byte
+	room  *semaphore.Weighted    // of out, in bytes
+	spare atomic.Pointer[[]byte] // a large frame that was written, for the next reply
 
 	// The state of what the client wants on this connection, see settle.go.
 	kick    chan struct{} // something to settle
@@ -242,5 +246,18 @@ func (s *session) write() {
 			s.end(err)
 			return
 		}
+		if cap(frame) >= spareSize {
+			s.spare.Store(&frame)
+		}
 	}
+}
+
+// buffer is an empty buffer for a frame of n bytes.
+func (s *session) buffer(n int) []byte {
+	if n >= spareSize {
+		if b := s.spare.Swap(nil); b != nil && cap(*b) >= n {
+			return (*b)[:0]
+		}
+	}
+	return make([]byte, 0, n)
 }

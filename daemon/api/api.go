@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync"
 	"time"
 
 	"pakon/daemon/client"
@@ -91,9 +90,27 @@ func New(c Config) *API {
 // Object is what is to be published.
 func (a *API) Object() *ubus.Object { return a.object }
 
-// builders keep the memory of replies for the next ones: whoever walks through
-// pages makes many large ones.
-var builders = sync.Pool{New: func() any { return new(ubus.Builder) }}
+// builders keep the memory of a reply for the next one: whoever walks through
+// pages makes many large ones. A sync.Pool would be emptied in between by the
+// collector, for which they make so much work.
+var builders = make(chan *ubus.Builder, 1)
+
+func takeBuilder() *ubus.Builder {
+	select {
+	case b := <-builders:
+		b.Reset()
+		return b
+	default:
+		return new(ubus.Builder)
+	}
+}
+
+func keepBuilder(b *ubus.Builder) {
+	select {
+	case builders <- b:
+	default:
+	}
+}
 
 // method answers one call: it appends the reply to b.
 type method func(ctx context.Context, args ubus.Table, b *ubus.Builder) error
@@ -102,9 +119,8 @@ type method func(ctx context.Context, args ubus.Table, b *ubus.Builder) error
 // are logged and become a status.
 func (a *API) handler(m method) func(context.Context, *ubus.Request) {
 	return func(ctx context.Context, r *ubus.Request) {
-		b := builders.Get().(*ubus.Builder)
-		defer builders.Put(b)
-		b.Reset()
+		b := takeBuilder()
+		defer keepBuilder(b)
 		err := m(ctx, r.Args, b)
 		if err == nil {
 			err = r.ReplyBlob(b)

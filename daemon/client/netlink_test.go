@@ -65,6 +65,7 @@ func until(t *testing.T, tab *Table, what string, cond func() bool) {
 func TestFollowNetlink(t *testing.T) {
 	inNamespace(t, func() {
 		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
 		tab := New(slog.New(slog.DiscardHandler))
 		ns, err := os.Open(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()))
 		if err != nil {

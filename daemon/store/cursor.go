@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
@@ -66,29 +67,65 @@ func (s *Store) position(q Query) (position, error) {
 // mean sorting or adding up all flows for each page.
 const aheadRows = 3000
 
-// ahead keeps what was read beyond the last page, for the one who asks for the
-// next. It holds the rest of one query, at most aheadRows rows.
+// ahead keeps what was read beyond the last page, or is being read, for the one
+// who asks for the next. It holds the rest of one query, at most aheadRows rows
+// or a page.
 type ahead struct {
 	mu     sync.Mutex
 	cursor string
+	ready  chan struct{} // closed when the rest is there
 	rows   []Row
 	more   bool
 }
 
+// put keeps rows for the one who comes with the cursor.
 func (a *ahead) put(cursor string, rows []Row, more bool) {
-	if len(rows) == 0 {
-		return
+	if len(rows) > 0 {
+		a.promise(cursor)(rows, more, true)
 	}
+}
+
+// promise says that the rows for the cursor are being read. Whoever comes with
+// it waits for keep, which must be called; ok is false if there are none.
+func (a *ahead) promise(cursor string) (keep func(rows []Row, more, ok bool)) {
+	ready := make(chan struct{})
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.cursor, a.rows, a.more = cursor, rows, more
+	a.cursor, a.ready, a.rows, a.more = cursor, ready, nil, false
+	return func(rows []Row, more, ok bool) {
+		defer close(ready)
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		switch {
+		case a.ready != ready: // another query has come
+		case ok:
+			a.rows, a.more = rows, more
+		default:
+			a.cursor = ""
+		}
+	}
 }
 
 // take returns what is kept for the cursor, if that is a whole page or all.
-func (a *ahead) take(cursor string, limit int) (rows []Row, more, ok bool) {
+func (a *ahead) take(ctx context.Context, cursor string, limit int) (rows []Row, more, ok bool) {
+	if cursor == "" {
+		return nil, false, false
+	}
+	a.mu.Lock()
+	ready := a.ready
+	known := cursor == a.cursor
+	a.mu.Unlock()
+	if !known {
+		return nil, false, false
+	}
+	select {
+	case <-ready:
+	case <-ctx.Done():
+		return nil, false, false
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if cursor == "" || cursor != a.cursor || len(a.rows) < limit && a.more {
+	if cursor != a.cursor || len(a.rows) < limit && a.more {
 		return nil, false, false
 	}
 	rows, more = a.rows, a.more

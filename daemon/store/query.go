@@ -100,14 +100,33 @@ func (s *Store) Flows(ctx context.Context, q Query) (Page, error) {
 	if q.Sort > ByDuration {
 		return Page{}, fmt.Errorf("sort key %d is not known", q.Sort)
 	}
-	rows, more, ok := s.ahead.take(q.Cursor, q.Limit)
+	rows, more, ok := s.ahead.take(ctx, q.Cursor, q.Limit)
 	if !ok {
 		rows, more, err = s.fetch(ctx, q, after)
 		if err != nil {
 			return Page{}, fmt.Errorf("query %s: %w", s.path, err)
 		}
 	}
-	return s.page(q, after.batch, rows, more), nil
+	p := s.page(q, after.batch, rows, more)
+	if q.Cursor != "" && p.Next != "" && len(rows) == len(p.Rows) && q.Limit <= aheadRows {
+		q.Cursor = p.Next
+		s.readAhead(q)
+	}
+	return p, nil
+}
+
+// readAhead reads the next page for one who has asked for a second: who walks
+// through all then need not wait for each.
+func (s *Store) readAhead(q Query) {
+	after, err := s.position(q)
+	if err != nil {
+		return // the cursor is ours; should it be wrong, the one who uses it is told
+	}
+	keep := s.ahead.promise(q.Cursor)
+	s.tasks.Go(func() {
+		rows, more, err := s.fetch(context.Background(), q, after)
+		keep(rows, more, err == nil)
+	})
 }
 
 // page cuts a page from the front of rows and keeps the rest for the next one.
