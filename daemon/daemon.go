@@ -39,7 +39,7 @@ type options struct {
 }
 
 // daemonCommand runs the daemon until the context ends.
-func daemonCommand(ctx context.Context, args []string, stderr io.Writer) int {
+func daemonCommand(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("pakon daemon", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	var o options
@@ -54,7 +54,7 @@ func daemonCommand(ctx context.Context, args []string, stderr io.Writer) int {
 		return 2
 	}
 	limitMemory()
-	log := newLogger(stderr)
+	log := newLogger(stdout, stderr)
 	d, err := newDaemon(ctx, o, log)
 	if err != nil {
 		log.Error("Pakon can not start", "err", err)
@@ -85,19 +85,6 @@ func usageStatus(err error) int {
 		return 0
 	}
 	return 2
-}
-
-// newLogger logs lines without a time: procd hands them to syslog, which has
-// its own.
-func newLogger(w io.Writer) *slog.Logger {
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{
-		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
-			if len(groups) == 0 && a.Key == slog.TimeKey {
-				return slog.Attr{}
-			}
-			return a
-		},
-	}))
 }
 
 // daemon is the parts, built and connected.

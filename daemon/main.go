@@ -48,7 +48,7 @@ func run(argv []string, stdout, stderr io.Writer) int {
 	defer stop()
 	switch args[0] {
 	case "daemon":
-		return daemonCommand(ctx, args[1:], stderr)
+		return daemonCommand(ctx, args[1:], stdout, stderr)
 	case "check":
 		return checkCommand(args[1:], stdout, stderr)
 	case "show", "status", "clients":

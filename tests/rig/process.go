@@ -42,7 +42,8 @@ func Here(f func() error) error {
 }
 
 // Start runs a program, which gets SIGTERM if this process ends first. What it
-// says to its standard error is kept, and written to echo unless that is nil.
+// says, on whichever of its outputs, is kept, and written to echo unless that is
+// nil.
 func Start(where Where, echo io.Writer, program string, args ...string) (*Process, error) {
 	p := &Process{name: program, cmd: exec.Command(program, args...), done: make(chan struct{}), more: make(chan struct{})}
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setpgid: true}
@@ -50,6 +51,7 @@ func Start(where Where, echo io.Writer, program string, args ...string) (*Proces
 	if err != nil {
 		return nil, fmt.Errorf("starting %s: %w", program, err)
 	}
+	p.cmd.Stdout = p.cmd.Stderr
 	started := make(chan error, 1)
 	// The kernel sends the death signal when the thread that forked ends: it
 	// stays until the program has ended.
@@ -90,8 +92,8 @@ func (p *Process) collect(stderr io.Reader, echo io.Writer) {
 	_, _ = io.Copy(io.Discard, stderr)
 }
 
-// Stderr is what the program said so far.
-func (p *Process) Stderr() string {
+// Said is what the program said so far.
+func (p *Process) Said() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return strings.Join(p.lines, "\n")
@@ -110,9 +112,9 @@ func (p *Process) Await(ctx context.Context, text string) error {
 		select {
 		case <-more:
 		case <-p.done:
-			return fmt.Errorf("%s ended (%v) without saying %q; it said:\n%s", p.name, p.err, text, p.Stderr())
+			return fmt.Errorf("%s ended (%v) without saying %q; it said:\n%s", p.name, p.err, text, p.Said())
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for %s to say %q: %w; it said:\n%s", p.name, text, ctx.Err(), p.Stderr())
+			return fmt.Errorf("waiting for %s to say %q: %w; it said:\n%s", p.name, text, ctx.Err(), p.Said())
 		}
 	}
 }
@@ -125,7 +127,7 @@ func (p *Process) Err() error {
 	select {
 	case <-p.done:
 		if p.err != nil {
-			return fmt.Errorf("%s: %w; it said:\n%s", p.name, p.err, p.Stderr())
+			return fmt.Errorf("%s: %w; it said:\n%s", p.name, p.err, p.Said())
 		}
 	default:
 	}
@@ -142,7 +144,7 @@ func (p *Process) Stop(limit time.Duration) error {
 	case <-p.done:
 		return p.Err()
 	case <-time.After(limit):
-		return errors.Join(fmt.Errorf("%s did not end within %v of SIGTERM; it said:\n%s", p.name, limit, p.Stderr()), p.Kill())
+		return errors.Join(fmt.Errorf("%s did not end within %v of SIGTERM; it said:\n%s", p.name, limit, p.Said()), p.Kill())
 	}
 }
 

@@ -20,7 +20,7 @@ func TestProcess(t *testing.T) {
 	if err := p.Stop(10 * time.Second); err != nil {
 		t.Fatal(err)
 	}
-	if got := p.Stderr(); got != "ready\nends" {
+	if got := p.Said(); got != "ready\nends" {
 		t.Errorf("it said %q", got)
 	}
 }

@@ -57,7 +57,7 @@ func (s *System) WaitForObject(ctx context.Context) error {
 	select {
 	case err := <-waited:
 		if err != nil {
-			return fmt.Errorf("waiting for the object pakon: %w; the daemon said:\n%s", err, s.Daemon.Stderr())
+			return fmt.Errorf("waiting for the object pakon: %w; the daemon said:\n%s", err, s.Daemon.Said())
 		}
 		return nil
 	case <-s.Daemon.Done():
