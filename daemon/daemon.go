@@ -57,6 +57,10 @@ func daemonCommand(ctx context.Context, args []string, stdout, stderr io.Writer)
 	log := newLogger(stdout, stderr)
 	d, err := newDaemon(ctx, o, log)
 	if err != nil {
+		if ctx.Err() != nil {
+			log.Info("Pakon ends before it has started")
+			return 0
+		}
 		log.Error("Pakon can not start", "err", err)
 		return 1
 	}

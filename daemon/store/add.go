@@ -133,13 +133,19 @@ func (w *writer) prepare(ctx context.Context, classify func(string) (string, boo
 	// Once per flow, the driver is called directly: database/sql would add half
 	// again to what an insertion costs.
 	const row = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-	return w.conn.Raw(func(c any) (err error) {
+	return w.conn.Raw(func(c any) error {
 		conn := c.(driver.ConnPrepareContext)
-		if w.insertOne, err = conn.PrepareContext(ctx, "INSERT OR IGNORE INTO flows VALUES "+row); err != nil {
+		one, err := conn.PrepareContext(ctx, "INSERT OR IGNORE INTO flows VALUES "+row)
+		if err != nil {
+			return err // one, holding a nil of the driver, is not nil
+		}
+		w.insertOne = one
+		many, err := conn.PrepareContext(ctx, "INSERT INTO flows VALUES "+row+strings.Repeat(", "+row, manyRows-1))
+		if err != nil {
 			return err
 		}
-		w.insertMany, err = conn.PrepareContext(ctx, "INSERT INTO flows VALUES "+row+strings.Repeat(", "+row, manyRows-1))
-		return err
+		w.insertMany = many
+		return nil
 	})
 }
 
