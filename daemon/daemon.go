@@ -218,9 +218,9 @@ func (d *daemon) capture(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	service, keep, err := d.service(ctx)
-	if err != nil {
-		return err
+	service, keep := d.service(ctx)
+	if service == nil {
+		return nil
 	}
 	m := suricata.NewMonitor(suricata.Options{
 		RunDir: d.paths.run, Service: service, KeepRunning: keep, Log: d.log,
@@ -237,22 +237,25 @@ func (d *daemon) capture(ctx context.Context) error {
 }
 
 // service chooses what runs Suricata: procd where it is on the bus, and then
-// Suricata goes on through a restart of the daemon, else the daemon itself.
-func (d *daemon) service(ctx context.Context) (_ suricata.Service, keep func() bool, err error) {
+// Suricata goes on through a restart of the daemon, else the daemon itself. It
+// is nil if the context ends before that is known.
+func (d *daemon) service(ctx context.Context) (_ suricata.Service, keep func() bool) {
 	select {
 	case <-ctx.Done():
-		return nil, nil, nil
+		return nil, nil
 	case <-d.bus.Ready():
 	case <-time.After(busPatience):
 	}
 	procd, err := suricata.HasProcd(ctx, d.bus)
 	switch {
+	case ctx.Err() != nil:
+		return nil, nil
 	case procd:
-		return suricata.NewProcd(d.bus, d.log), d.restarting, nil
-	case err != nil && ctx.Err() == nil:
+		return suricata.NewProcd(d.bus, d.log), d.restarting
+	case err != nil:
 		d.log.Warn("procd can not be asked for; Suricata is run without it", "err", err)
 	}
-	return suricata.NewChild(filepath.Join(d.paths.run, "suricata.json"), d.log), nil, nil
+	return suricata.NewChild(filepath.Join(d.paths.run, "suricata.json"), d.log), nil
 }
 
 // restarting tells whether the daemon ends only to be started again.
