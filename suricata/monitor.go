@@ -180,7 +180,7 @@ func (m *Monitor) reconcile(ctx context.Context) {
 	s := *m.settings
 	m.mu.Unlock()
 	if s.NFLOGGroup == 0 && len(s.Interfaces) == 0 {
-		m.halt(ctx, Stopped, "none of the interfaces to be monitored exists and is up")
+		m.halt(ctx, Stopped, "there are no interfaces to be monitored")
 		return
 	}
 	binary, err := Find(m.opt.Root)
