@@ -8,7 +8,7 @@ import (
 
 const (
 	chunkSize = MaxLine // so that any line fits
-	maxChunks = 48      // 3 MiB
+	maxChunks = 16      // 1 MiB
 	keepFree  = 4       // chunks kept for reuse when the queue is empty
 	roomWait  = time.Second
 )

@@ -412,11 +412,15 @@ func (s *Store) singleFlows(ctx context.Context, tx *sql.Tx, since int, q Query,
 		joins = joinNames
 	}
 	// What the flows refer to is looked up afterwards: it repeats.
-	statement, args := selectFlows(key+` AS key, f.id AS id, f.duration, f.endpoint, f.name, f.facts, f.app, f.remote, f.sent, f.recvd`, joins, spans, c)
+	columns := `f.id AS id, f.duration, f.endpoint, f.name, f.facts, f.app, f.remote, f.sent, f.recvd`
+	if q.Sort != ByTime {
+		columns += ", " + key + " AS key"
+	}
+	statement, args := selectFlows(columns, joins, spans, c)
 	refs := make([]references, 0, min(limit, DefaultLimit)+1)
 	rows, err := readRows(ctx, tx, limit, statement+order+" LIMIT ?", args, func(rows *sql.Rows, r *Row) error {
 		refs = append(refs, references{})
-		return scanFlow(rows, r, &refs[len(refs)-1])
+		return scanFlow(rows, r, &refs[len(refs)-1], q.Sort != ByTime)
 	})
 	if err != nil {
 		return nil, err
@@ -424,12 +428,19 @@ func (s *Store) singleFlows(ctx context.Context, tx *sql.Tx, since int, q Query,
 	return rows, s.known.resolve(ctx, tx, since, rows, refs)
 }
 
-func scanFlow(rows *sql.Rows, r *Row, ref *references) error {
+func scanFlow(rows *sql.Rows, r *Row, ref *references, keyed bool) error {
 	var duration, facts, sent, recvd int64
 	var remote sql.RawBytes
-	err := rows.Scan(&r.key, &r.id, &duration, &ref.endpoint, &ref.name, &facts, &ref.app, &remote, &sent, &recvd)
-	if err != nil {
+	to := [...]any{&r.id, &duration, &ref.endpoint, &ref.name, &facts, &ref.app, &remote, &sent, &recvd, &r.key}
+	n := len(to)
+	if !keyed {
+		n--
+	}
+	if err := rows.Scan(to[:n]...); err != nil {
 		return err
+	}
+	if !keyed {
+		r.key = r.id
 	}
 	unpackFacts(facts, &r.Flow)
 	r.Start = r.id >> idShift
