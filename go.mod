@@ -1,6 +1,6 @@
 module pakon
 
-go 1.26.8
+go 1.26.0
 
 require (
 	github.com/digineo/go-uci/v2 v2.0.0-20231120164223-60c14814b8fe
