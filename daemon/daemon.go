@@ -28,7 +28,7 @@ import (
 )
 
 // busPatience is how long the start waits for the bus to tell whether procd is
-// there. On a router the bus is older than any service.
+// there, where it is not installed: on a machine for development.
 const busPatience = 5 * time.Second
 
 // options are the daemon's command line.
@@ -236,15 +236,26 @@ func (d *daemon) capture(ctx context.Context) error {
 	return m.Run(ctx)
 }
 
-// service chooses what runs Suricata: procd where it is on the bus, and then
-// Suricata goes on through a restart of the daemon, else the daemon itself. It
-// is nil if the context ends before that is known.
+// service chooses what runs Suricata: procd where it is installed or on the
+// bus, and then Suricata goes on through a restart of the daemon, else the
+// daemon itself. It is nil if the context ends before that is known.
 func (d *daemon) service(ctx context.Context) (_ suricata.Service, keep func() bool) {
+	var enough <-chan time.Time
+	_, err := os.Stat(d.paths.procd)
+	installed := err == nil
+	if !installed {
+		enough = time.After(busPatience)
+	}
 	select {
 	case <-ctx.Done():
 		return nil, nil
 	case <-d.bus.Ready():
-	case <-time.After(busPatience):
+	case <-enough:
+	}
+	if installed {
+		// It may run a Suricata already: beside a second one each flow would
+		// be recorded twice. If it is not on the bus (yet), it is asked again.
+		return suricata.NewProcd(d.bus, d.log), d.restarting
 	}
 	procd, err := suricata.HasProcd(ctx, d.bus)
 	switch {

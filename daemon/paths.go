@@ -13,6 +13,7 @@ type paths struct {
 	ubus    string // socket of the bus
 	saved   string // the configuration in force, for a restart with a broken file
 	pidFile string
+	procd   string // there where procd runs services
 	restart string // there while /etc/init.d/pakon restarts the daemon
 }
 
@@ -28,6 +29,7 @@ func pathsBelow(root string) paths {
 		ubus:    at("var/run/ubus/ubus.sock"),
 		saved:   at("var/run/pakon/config.json"),
 		pidFile: at("var/run/pakon/pakon.pid"),
+		procd:   at("sbin/procd"),
 		restart: at("var/run/pakon/restart"),
 	}
 }
