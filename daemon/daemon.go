@@ -328,6 +328,7 @@ func (d *daemon) reload(ctx context.Context) error {
 	d.settings.Store(s)
 	d.clients.SetHosts(s.hosts)
 	d.table.SetPolicy(s.policy())
+	d.store.SetMaxFlows(s.config.Monitor.DatabaseLimit)
 	d.applyCapture()
 	if err := d.store.Reclassify(ctx); err != nil {
 		return fmt.Errorf("apply the lists to recorded names: %w", err)

@@ -379,8 +379,9 @@ func (w *writer) exec(ctx context.Context, stmt driver.Stmt, args []driver.Named
 // deleteOldest deletes flows in excess of the limit, not more at a time than
 // keep a batch short. The flows just added are not in s.flows yet.
 func (s *Store) deleteOldest(ctx context.Context, added int64) (int64, error) {
-	excess := s.flows.Load() + added - s.maxFlows
-	if s.maxFlows == 0 || excess <= 0 {
+	limit := s.maxFlows.Load()
+	excess := s.flows.Load() + added - limit
+	if limit == 0 || excess <= 0 {
 		return 0, nil
 	}
 	n := min(excess, 2*added+1000)

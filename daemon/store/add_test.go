@@ -40,13 +40,9 @@ func TestTheOldestAreDeleted(t *testing.T) {
 
 // A limit that was lowered is reached step by step.
 func TestALowerLimit(t *testing.T) {
-	path := t.TempDir() + "/pakon.db"
-	s := open(t, Options{Path: path})
+	s := open(t, Options{})
 	fill(t, s, household(10_000))
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	s = open(t, Options{Path: path, MaxFlows: 100})
+	s.SetMaxFlows(100)
 	for range 9 {
 		add(t, s)
 		if n := s.flows.Load(); n < 1000 {

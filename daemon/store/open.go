@@ -37,7 +37,8 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if o.Classify == nil {
 		o.Classify = func(string) (string, bool) { return "", false }
 	}
-	s := &Store{path: o.Path, maxFlows: o.MaxFlows, classify: o.Classify, log: o.Log}
+	s := &Store{path: o.Path, classify: o.Classify, log: o.Log}
+	s.SetMaxFlows(o.MaxFlows)
 	if err := os.MkdirAll(filepath.Dir(o.Path), 0o755); err != nil {
 		return nil, fmt.Errorf("open database %s: %w", o.Path, err)
 	}

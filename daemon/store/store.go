@@ -47,7 +47,7 @@ const readers = 2
 // several at a time, but for Close.
 type Store struct {
 	path     string
-	maxFlows int64
+	maxFlows atomic.Int64
 	classify func(string) (string, bool)
 	log      *slog.Logger
 
@@ -67,6 +67,9 @@ type Store struct {
 	known known
 	w     writer
 }
+
+// SetMaxFlows replaces Options.MaxFlows from the next batch on.
+func (s *Store) SetMaxFlows(n int64) { s.maxFlows.Store(n) }
 
 // Close ends the store, the first time it is called. No other method may be
 // running or be called any more.
