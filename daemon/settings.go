@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/netip"
 	"os"
 	"strings"
 	"time"
@@ -90,7 +91,7 @@ func (s *settings) tell(log *slog.Logger, last *settings) {
 // policy is what of the traffic is recorded.
 func (s *settings) policy() flow.Policy {
 	m := s.config.Monitor
-	p := flow.Policy{Interfaces: m.Interfaces, ExcludeMACs: make(map[client.MAC]bool)}
+	p := flow.Policy{Interfaces: m.Interfaces, ExcludeMACs: make(map[client.MAC]bool), ExcludeAddrs: make(map[netip.Addr]bool)}
 	for _, c := range m.ExcludeClients {
 		if mac, err := client.ParseMAC(c); err == nil {
 			p.ExcludeMACs[mac] = true
@@ -104,9 +105,17 @@ func (s *settings) policy() flow.Policy {
 			}
 		}
 	}
-	if len(m.ExcludeHostnames) > 0 {
+	var names []string
+	for _, h := range m.ExcludeHostnames {
+		if a, err := netip.ParseAddr(h); err == nil {
+			p.ExcludeAddrs[a.Unmap()] = true
+			continue
+		}
+		names = append(names, h)
+	}
+	if len(names) > 0 {
 		p.ExcludeNames = func(name string) bool {
-			for _, h := range m.ExcludeHostnames {
+			for _, h := range names {
 				if name == h || strings.HasSuffix(name, "."+h) {
 					return true
 				}

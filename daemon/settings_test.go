@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -39,7 +41,7 @@ func write(t *testing.T, root, name, text string) {
 }
 
 const (
-	pakonFile = "config monitor 'monitor'\n\tlist interface 'br-lan'\n\tlist exclude_client 'tv'\n\tlist exclude_client '00:11:22:33:44:66'\n\tlist exclude_hostname 'example.org'\n"
+	pakonFile = "config monitor 'monitor'\n\tlist interface 'br-lan'\n\tlist exclude_client 'tv'\n\tlist exclude_client '00:11:22:33:44:66'\n\tlist exclude_hostname 'example.org'\n\tlist exclude_hostname '203.0.113.9'\n"
 	dhcpFile  = "config host\n\toption name 'TV'\n\tlist mac '00:11:22:33:44:55'\n\nconfig host\n\toption mac '00:11:22:33:44:77'\n"
 )
 
@@ -66,6 +68,9 @@ func TestPolicy(t *testing.T) {
 		if p.ExcludeNames(n) != want {
 			t.Errorf("%q is excluded: %v", n, !want)
 		}
+	}
+	if want := map[netip.Addr]bool{netip.MustParseAddr("203.0.113.9"): true}; !maps.Equal(p.ExcludeAddrs, want) {
+		t.Errorf("addresses %v are excluded, want %v", p.ExcludeAddrs, want)
 	}
 }
 

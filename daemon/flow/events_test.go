@@ -186,6 +186,7 @@ func TestFates(t *testing.T) {
 		Interfaces:   []string{"br-lan"},
 		ExcludeMACs:  map[client.MAC]bool{mac(laptopMAC): true},
 		ExcludeNames: func(n string) bool { return n == "secret.example" },
+		ExcludeAddrs: map[netip.Addr]bool{netip.MustParseAddr("203.0.113.99"): true},
 	}
 	tests := []struct {
 		name   string
@@ -205,6 +206,7 @@ func TestFates(t *testing.T) {
 		{"no interface told", []string{with(browse, func(c *conn) { c.iface = "-" }).end()}, Recorded},
 		{"excluded client", []string{with(browse, func(c *conn) { c.srcMAC = laptopMAC }).end()}, ExcludedClient},
 		{"excluded name", []string{browse.tls(`"sni":"secret.example"`), browse.end()}, ExcludedName},
+		{"excluded address", []string{with(browse, func(c *conn) { c.dst = "203.0.113.99:443" }).end()}, ExcludedName},
 		{"name", []string{browse.tls(`"sni":"a.example"`)}, Named},
 		{"no name", []string{browse.tls(`"version":"TLS 1.3"`)}, NoName},
 		{"bad name", []string{browse.tls(`"sni":"a\u001bb"`)}, BadName},

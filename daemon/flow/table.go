@@ -43,6 +43,7 @@ type Policy struct {
 	Interfaces   []string               // bridges whose clients are recorded
 	ExcludeMACs  map[client.MAC]bool    // clients that are never recorded
 	ExcludeNames func(name string) bool // names that are never recorded; may be nil
+	ExcludeAddrs map[netip.Addr]bool    // far ends that are never recorded
 }
 
 // Table joins events to flows. Event and Flush are called from one goroutine;
@@ -316,7 +317,7 @@ func (t *Table) excluded(f *Flow) Fate {
 	switch {
 	case p.ExcludeMACs[f.Client]:
 		return ExcludedClient
-	case f.Name != "" && p.ExcludeNames != nil && p.ExcludeNames(f.Name):
+	case f.Name != "" && p.ExcludeNames != nil && p.ExcludeNames(f.Name), p.ExcludeAddrs[f.Remote]:
 		return ExcludedName
 	}
 	return Recorded
