@@ -187,6 +187,13 @@ func (d *daemon) run(ctx context.Context) error {
 	g.Go(func() error { d.writer.run(); return nil })
 	g.Go(func() error { return d.follow(ctx) })
 	g.Go(func() error {
+		// The run that recorded the names may have had other lists.
+		if err := d.store.Reclassify(ctx); err != nil && ctx.Err() == nil {
+			d.log.Error("the lists are not applied to all recorded names", "err", err)
+		}
+		return nil
+	})
+	g.Go(func() error {
 		select {
 		case <-ctx.Done():
 			return nil

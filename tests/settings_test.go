@@ -2,6 +2,8 @@ package tests
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -98,6 +100,31 @@ func TestStagedChangesCount(t *testing.T) {
 	restartDaemon(t, s, "--no-suricata")
 	if _, macs = fed(t, s, cfg); !macs[left.MAC.String()] {
 		t.Errorf("%v was not recorded after `uci revert`", left)
+	}
+}
+
+// TestListsHoldForRecordedNames: lists that were changed while Pakon did not run
+// hold for what it recorded before.
+func TestListsHoldForRecordedNames(t *testing.T) {
+	cfg := householdOf(2_000, 8)
+	s := newSystem(t, rig.Here, nil)
+	startDaemon(t, s, "--no-suricata")
+	rows, _ := fed(t, s, cfg)
+	name := rows[slices.IndexFunc(rows, func(r household.Row) bool { return r.Name != "" })].Name
+	dir := "usr/share/pakon-light/domains_replace"
+	if err := os.MkdirAll(s.Root.Path(dir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Root.Write(dir+"/own.conf", fmt.Sprintf("%q : %q\n", name, "own.group.example")); err != nil {
+		t.Fatal(err)
+	}
+	restartDaemon(t, s, "--no-suricata")
+	err := s.Until(t.Context(), time.Minute, func(ctx context.Context) (bool, error) {
+		flows, _, err := s.Query(ctx, map[string]any{"start": "-7d", "direction": "both", "filter": false, "hostname": "own.group.example"})
+		return len(flows) > 0, err
+	})
+	if err != nil {
+		t.Errorf("no flow to %s is in the group that a list now gives it: %v", name, err)
 	}
 }
 

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"reflect"
 )
 
 // reclassifySlice is how many names are done in one transaction.
@@ -31,19 +32,21 @@ func (s *Store) reclassifySlice(ctx context.Context, last *int64) (n int, err er
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
 	type named struct {
-		id   int64
-		name string
+		id     int64
+		name   string
+		shown  any
+		hidden bool
 	}
 	names := make([]named, 0, reclassifySlice)
 	err = s.w.transaction(ctx, func() error {
-		rows, err := s.w.conn.QueryContext(ctx, "SELECT id, name FROM names WHERE id > ? ORDER BY id LIMIT ?", *last, reclassifySlice)
+		rows, err := s.w.conn.QueryContext(ctx, "SELECT id, name, shown, hidden FROM names WHERE id > ? ORDER BY id LIMIT ?", *last, reclassifySlice)
 		if err != nil {
 			return err
 		}
 		defer rows.Close()
 		for rows.Next() {
 			var n named
-			if err := rows.Scan(&n.id, &n.name); err != nil {
+			if err := rows.Scan(&n.id, &n.name, &n.shown, &n.hidden); err != nil {
 				return err
 			}
 			names = append(names, n)
@@ -55,13 +58,16 @@ func (s *Store) reclassifySlice(ctx context.Context, last *int64) (n int, err er
 			return err
 		}
 		for _, n := range names {
+			*last = n.id
 			group, hidden := s.classify(n.name)
-			_, err := s.w.conn.ExecContext(ctx, `UPDATE names SET shown = ?1, hidden = ?2
-				WHERE id = ?3 AND (shown IS NOT ?1 OR hidden <> ?2)`, shown(n.name, group), hidden, n.id)
+			shown := shown(n.name, group)
+			if hidden == n.hidden && reflect.DeepEqual(shown, n.shown) {
+				continue // most are as they were
+			}
+			_, err := s.w.conn.ExecContext(ctx, "UPDATE names SET shown = ?, hidden = ? WHERE id = ?", shown, hidden, n.id)
 			if err != nil {
 				return err
 			}
-			*last = n.id
 		}
 		return nil
 	})
