@@ -259,3 +259,27 @@ func TestAtTheSameTime(t *testing.T) {
 		t.Errorf("got %d flows", st.Flows)
 	}
 }
+
+// TestTotalsAreBounded: MACs cost whoever makes them up nothing.
+func TestTotalsAreBounded(t *testing.T) {
+	s := open(t, Options{})
+	flows := make([]flow.Flow, maxTotals+100)
+	for i := range flows {
+		flows[i] = testFlow(1_700_000_000_000 + int64(i))
+		flows[i].Client = client.MAC{2, 0, 0, 0, byte(i >> 8), byte(i)}
+		flows[i].Sent, flows[i].Recvd = uint64(i), 1
+	}
+	add(t, s, flows...)
+	totals, err := s.Totals(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(totals) != maxTotals {
+		t.Errorf("got %d clients, want %d", len(totals), maxTotals)
+	}
+	for _, f := range flows[100:] {
+		if got := totals[f.Client]; got.Sent != f.Sent {
+			t.Fatalf("%v sent %d bytes, want %d", f.Client, got.Sent, f.Sent)
+		}
+	}
+}

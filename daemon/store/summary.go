@@ -46,9 +46,13 @@ type Total struct {
 	First, Last int64  // start of the first and end of the last flow, Unix ms
 }
 
+// maxTotals bounds the clients of Totals: whoever makes up MACs makes many.
+const maxTotals = 4096
+
 // Totals sums up the flows of each client that ended at or after since (Unix
-// ms), in both directions and with hidden names. The zero MAC stands for all
-// clients whose MAC is not known.
+// ms), in both directions and with hidden names. Of very many clients those
+// with the most bytes are told. The zero MAC stands for all clients whose MAC
+// is not known.
 func (s *Store) Totals(ctx context.Context, since int64) (map[client.MAC]Total, error) {
 	s.querying.RLock()
 	defer s.querying.RUnlock()
@@ -68,8 +72,9 @@ func (s *Store) totals(ctx context.Context, f Filter) (map[client.MAC]Total, err
 	if err != nil {
 		return nil, err
 	}
-	flows, args := selectFlows(`e.client AS client, f.sent AS sent, f.recvd AS recvd, f.id AS id, (f.id >> 12) + f.duration AS ended`, joinAll, spans, c)
-	rows, err := s.read.QueryContext(ctx, `SELECT client, sum(sent), sum(recvd), min(id), max(ended) FROM (`+flows+`) GROUP BY client`, args...)
+	flows, args := selectFlows(`CASE WHEN length(e.client) = 6 THEN e.client END AS client, f.sent AS sent, f.recvd AS recvd, f.id AS id, (f.id >> 12) + f.duration AS ended`, joinAll, spans, c)
+	rows, err := s.read.QueryContext(ctx, `SELECT client, sum(sent), sum(recvd), min(id), max(ended) FROM (`+flows+`)
+		GROUP BY client ORDER BY sum(sent + recvd) DESC LIMIT ?`, append(args, maxTotals)...)
 	if err != nil {
 		return nil, err
 	}
@@ -82,11 +87,7 @@ func (s *Store) totals(ctx context.Context, f Filter) (map[client.MAC]Total, err
 			return nil, err
 		}
 		t.First >>= idShift
-		m := mac(owner)
-		if u, ok := totals[m]; ok {
-			t = Total{t.Sent + u.Sent, t.Recvd + u.Recvd, min(t.First, u.First), max(t.Last, u.Last)}
-		}
-		totals[m] = t
+		totals[mac(owner)] = t
 	}
 	return totals, rows.Err()
 }
