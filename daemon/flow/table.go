@@ -18,7 +18,7 @@ import (
 
 const (
 	batchSize    = 256   // flows handed on at once
-	maxPending   = 65536 // connections with a name whose end has not been seen
+	maxPending   = 16384 // connections with a name whose end has not been seen
 	maxMemory    = 6144  // pairs of client and address with a DNS answer
 	maxEnded     = 1024  // connections that may go on after Suricata forgot them
 	maxInterned  = 4096  // names and other strings kept to share memory
