@@ -348,7 +348,7 @@ func (d *daemon) reload(ctx context.Context) error {
 func (d *daemon) read(last *settings) *settings {
 	s := readSettings(d.paths, last)
 	s.tell(d.log, last)
-	if s.refused == nil {
+	if !s.earlier {
 		if err := saveConfig(d.paths.saved, s.config); err != nil {
 			d.log.Warn(err.Error())
 		}

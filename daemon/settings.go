@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,7 +25,8 @@ type settings struct {
 	hosts    []client.Host
 	lists    *lists.Lists
 	loaded   time.Time
-	refused  error    // why a configuration file was refused; the last good one is in force
+	refused  error    // why a configuration file was refused; what it last said is in force
+	earlier  bool     // config is not what its file says now
 	problems []string // what else is to be said of the files, one line each
 	wrong    bool     // some of it is more than a warning
 }
@@ -37,7 +39,7 @@ func readSettings(p paths, last *settings) *settings {
 	s.config = config
 	s.note(problems)
 	if err != nil {
-		s.refused = err
+		s.refused, s.earlier = err, true
 		if last != nil {
 			s.config = last.config
 		} else if saved, err := loadConfig(p.saved); err == nil {
@@ -52,7 +54,10 @@ func readSettings(p paths, last *settings) *settings {
 	case last != nil:
 		s.hosts = last.hosts
 	}
-	s.refused = errors.Join(s.refused, err)
+	if s.refused != nil && err != nil {
+		err = fmt.Errorf("%w; %w", s.refused, err) // one line
+	}
+	s.refused = cmp.Or(err, s.refused)
 	var wrong []lists.Problem
 	s.lists, wrong = lists.Load(os.DirFS(p.lists))
 	for _, w := range wrong {

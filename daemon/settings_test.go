@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"log/slog"
 	"maps"
 	"net/netip"
 	"os"
@@ -101,6 +102,9 @@ func TestRefusedFile(t *testing.T) {
 		if got := s.config.Monitor.Interfaces; !slices.Equal(got, []string{"br-lan"}) {
 			t.Errorf("%s: interfaces %v", name, got)
 		}
+		if strings.Contains(s.refused.Error(), "\n") {
+			t.Errorf("%s: the error is of several lines: %q", name, s.refused)
+		}
 	}
 	if s := readSettings(p, good); len(s.hosts) != 1 {
 		t.Errorf("hosts after a reload: %v", s.hosts)
@@ -114,6 +118,20 @@ func TestRefusedFile(t *testing.T) {
 	write(t, root, "var/run/pakon/config.json", "{\"Monitor\":")
 	if s := readSettings(p, nil); !slices.Equal(s.config.Monitor.Interfaces, uci.Default().Monitor.Interfaces) {
 		t.Errorf("with a damaged copy: interfaces %v", s.config.Monitor.Interfaces)
+	}
+}
+
+// TestRefusedHosts: a refused file of hosts does not keep the configuration
+// from being saved.
+func TestRefusedHosts(t *testing.T) {
+	root := router(t, map[string]string{"etc/config/pakon": pakonFile, "etc/config/dhcp": "nonsense\n"})
+	d := &daemon{log: slog.New(slog.DiscardHandler), paths: pathsBelow(root)}
+	if s := d.read(nil); s.refused == nil || !slices.Equal(s.config.Monitor.Interfaces, []string{"br-lan"}) {
+		t.Errorf("refused %v, interfaces %v", s.refused, s.config.Monitor.Interfaces)
+	}
+	write(t, root, "etc/config/pakon", "config monitor 'monitor\n")
+	if s := d.read(nil); !slices.Equal(s.config.Monitor.Interfaces, []string{"br-lan"}) {
+		t.Errorf("after a restart with a broken file: interfaces %v", s.config.Monitor.Interfaces)
 	}
 }
 

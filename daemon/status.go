@@ -95,7 +95,7 @@ func (d *daemon) eventStatus() api.EventStatus {
 func warnings(s *api.Status, set *settings) []string {
 	var w []string
 	if s.Config.Error != "" {
-		w = append(w, "The configuration file is refused; an earlier one or the defaults are in force.")
+		w = append(w, "A configuration file is refused; what it said before, or the default, is in force.")
 	}
 	monitor := set.config.Monitor
 	if !monitor.Enabled {
