@@ -2,6 +2,7 @@ package name
 
 import (
 	"bytes"
+	"math"
 	"net/netip"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -13,7 +14,7 @@ const (
 	maxAliases    = 1024      // CNAMEs remembered between the events of one answer
 	minTTL        = 60        // seconds; programs keep an address at least this long
 	maxTTL        = 24 * 3600 // seconds
-	slack         = 2000      // ms by which a connection may seem to begin before its answer
+	slack         = 2         // seconds by which a connection may seem to begin before its answer
 )
 
 // Record is one resource record of an answer.
@@ -52,9 +53,12 @@ type alias struct {
 // candidate is a name that an address may have for a client.
 type candidate struct {
 	name        string
-	first, last int64 // Unix ms of the first and the latest answer
-	expires     int64 // Unix ms
+	first, last uint32 // Unix time of the first and the latest answer, in seconds to save memory
+	expires     uint32
 }
+
+// second is the Unix second of a time in ms.
+func second(ms int64) uint32 { return uint32(min(max(ms/1000, 0), math.MaxUint32-maxTTL-slack)) }
 
 type candidates [maxCandidates]candidate // latest answer first; "" ends it
 
@@ -129,24 +133,25 @@ func (m *Memory) Lookup(client Client, addr netip.Addr, at int64, hint string) s
 	if !ok {
 		return ""
 	}
+	began := second(at)
 	best, bestRank := "", [2]int64{-1, 0}
 	for i := range c {
 		e := &c[i]
 		if e.name == "" {
 			break
 		}
-		if e.first > at+slack {
+		if e.first > began+slack {
 			continue // asked for after the connection began
 		}
 		if e.name == hint {
 			return hint
 		}
-		rank := [2]int64{0, e.first}
-		if at <= e.expires {
+		rank := [2]int64{0, int64(e.first)}
+		if began <= e.expires {
 			rank[0] = 1
 		}
-		if e.last <= at+slack {
-			rank[1] = e.last
+		if e.last <= began+slack {
+			rank[1] = int64(e.last)
 		}
 		if rank[0] > bestRank[0] || rank[0] == bestRank[0] && rank[1] > bestRank[1] {
 			best, bestRank = e.name, rank
@@ -196,17 +201,18 @@ func equalName(a, b []byte) bool {
 }
 
 func (m *Memory) add(p pair, name string, at int64, ttl uint32) {
-	expires := at + 1000*int64(min(max(ttl, minTTL), maxTTL))
+	now := second(at)
+	expires := now + min(max(ttl, minTTL), maxTTL)
 	c, ok := m.pairs.Get(p)
 	if !ok {
-		m.pairs.Add(p, &candidates{{name, at, at, expires}})
+		m.pairs.Add(p, &candidates{{name, now, now, expires}})
 		return
 	}
 	i := 0
 	for i < maxCandidates-1 && c[i].name != "" && c[i].name != name {
 		i++
 	}
-	e := candidate{name, at, at, expires}
+	e := candidate{name, now, now, expires}
 	if c[i].name == name {
 		e.first = c[i].first
 	}

@@ -247,7 +247,7 @@ type span struct {
 // spans are the parts of the table where the flows of a window are found. A
 // flow that overlaps it but began more than longFlow earlier is long, and so in
 // an index.
-func (f Filter) spans(ctx context.Context, db querier) ([]span, error) {
+func (f Filter) spans(ctx context.Context, db *sql.DB) ([]span, error) {
 	table := span{table: "flows AS f"}
 	if f.End > 0 {
 		table.and("f.id < ?", f.End<<idShift)
@@ -272,11 +272,6 @@ func (f Filter) spans(ctx context.Context, db querier) ([]span, error) {
 		return []span{table}, nil
 	}
 	return []span{table, long}, nil
-}
-
-// querier is a database or a transaction.
-type querier interface {
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
 // The tables that flows refer to, as selectFlows joins them.
@@ -317,14 +312,7 @@ func (s *Store) fetch(ctx context.Context, q Query, after position) (rows []Row,
 	if err != nil {
 		return nil, false, err
 	}
-	since := s.known.now()
-	// One transaction: the flows and what they refer to are of the same moment.
-	tx, err := s.read.BeginTx(ctx, nil)
-	if err != nil {
-		return nil, false, err
-	}
-	defer tx.Rollback() // nothing was written
-	spans, err := q.spans(ctx, tx)
+	spans, err := q.spans(ctx, s.read)
 	if err != nil {
 		return nil, false, err
 	}
@@ -332,13 +320,12 @@ func (s *Store) fetch(ctx context.Context, q Query, after position) (rows []Row,
 	if q.Aggregate || q.Sort != ByTime {
 		limit = max(limit, aheadRows)
 	}
+	statement := flowRows
 	if q.Aggregate {
-		sql, args := aggregateRows(q, spans, c, after)
-		rows, err = readRows(ctx, tx, limit, sql, args, scanAggregate)
-	} else {
-		rows, err = s.singleFlows(ctx, tx, since, q, limit, spans, c, after)
+		statement = aggregateRows
 	}
-	if err != nil {
+	query, args := statement(q, spans, c, after)
+	if rows, err = s.readRows(ctx, q, query, append(args, limit+1)); err != nil {
 		return nil, false, err
 	}
 	if more = len(rows) > limit; more {
@@ -347,22 +334,50 @@ func (s *Store) fetch(ctx context.Context, q Query, after position) (rows []Row,
 	return rows, more, nil
 }
 
-// readRows reads the rows of a statement, at most one more than limit, which is the
-// statement's last argument.
-func readRows(ctx context.Context, tx *sql.Tx, limit int, query string, args []any, scan func(*sql.Rows, *Row) error) ([]Row, error) {
-	result, err := tx.QueryContext(ctx, query, append(args, limit+1)...)
+// readRows reads all rows of a statement for q.
+func (s *Store) readRows(ctx context.Context, q Query, query string, args []any) ([]Row, error) {
+	// Before the transaction, which holds a connection that this may need.
+	kept, err := s.prepared.get(ctx, s.read, query)
+	if err != nil {
+		return nil, err
+	}
+	since := s.known.now()
+	// One transaction: the flows and what they refer to are of the same moment.
+	tx, err := s.read.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer tx.Rollback() // nothing was written
+	var stmt *sql.Stmt
+	if kept != nil {
+		stmt = tx.StmtContext(ctx, kept)
+	} else if stmt, err = tx.PrepareContext(ctx, query); err != nil {
+		return nil, err
+	}
+	result, err := stmt.QueryContext(ctx, args...)
 	if err != nil {
 		return nil, err
 	}
 	defer result.Close()
-	rows := make([]Row, 0, min(limit, DefaultLimit)+1)
+	flows := newFlowScanner(q.Sort != ByTime)
+	scan := flows.scan
+	if q.Aggregate {
+		scan = scanAggregate
+	}
+	rows := make([]Row, 0, min(q.Limit, DefaultLimit)+1)
 	for result.Next() {
 		rows = append(rows, Row{})
 		if err := scan(result, &rows[len(rows)-1]); err != nil {
 			return nil, err
 		}
 	}
-	return rows, errors.Join(result.Err(), result.Close())
+	if err := errors.Join(result.Err(), result.Close()); err != nil {
+		return nil, err
+	}
+	if q.Aggregate {
+		return rows, nil
+	}
+	return rows, s.known.resolve(ctx, tx, since, rows, flows.refs)
 }
 
 // beyond is the condition that a row follows the position.
@@ -387,9 +402,10 @@ func (q Query) order() string {
 	return " ORDER BY key, id"
 }
 
-// singleFlows reads single flows, at most one more than limit.
-func (s *Store) singleFlows(ctx context.Context, tx *sql.Tx, since int, q Query, limit int, spans []span, c condition, after position) ([]Row, error) {
-	key := keys[q.Sort]
+// flowRows is the statement for single flows. What they refer to is looked up
+// afterwards: it repeats.
+func flowRows(q Query, spans []span, c condition, after position) (string, []any) {
+	columns := `f.id AS id, f.duration, f.endpoint, f.name, f.facts, f.app, f.remote, f.sent, f.recvd`
 	order := q.order()
 	if q.Sort == ByTime {
 		// So written, SQLite sees that the table is in this order, and where in
@@ -404,6 +420,8 @@ func (s *Store) singleFlows(ctx context.Context, tx *sql.Tx, since int, q Query,
 		order = strings.Replace(order, "key", "id", 1)
 		order = order[:strings.Index(order, ",")]
 	} else {
+		key := keys[q.Sort]
+		columns += ", " + key + " AS key"
 		b := q.beyond(key, "f.id", after)
 		c.and(b.String(), b.args...)
 	}
@@ -411,42 +429,45 @@ func (s *Store) singleFlows(ctx context.Context, tx *sql.Tx, since int, q Query,
 	if !q.All {
 		joins = joinNames
 	}
-	// What the flows refer to is looked up afterwards: it repeats.
-	columns := `f.id AS id, f.duration, f.endpoint, f.name, f.facts, f.app, f.remote, f.sent, f.recvd`
-	if q.Sort != ByTime {
-		columns += ", " + key + " AS key"
-	}
-	statement, args := selectFlows(columns, joins, spans, c)
-	refs := make([]references, 0, min(limit, DefaultLimit)+1)
-	rows, err := readRows(ctx, tx, limit, statement+order+" LIMIT ?", args, func(rows *sql.Rows, r *Row) error {
-		refs = append(refs, references{})
-		return scanFlow(rows, r, &refs[len(refs)-1], q.Sort != ByTime)
-	})
-	if err != nil {
-		return nil, err
-	}
-	return rows, s.known.resolve(ctx, tx, since, rows, refs)
+	query, args := selectFlows(columns, joins, spans, c)
+	return query + order + " LIMIT ?", args
 }
 
-func scanFlow(rows *sql.Rows, r *Row, ref *references, keyed bool) error {
-	var duration, facts, sent, recvd int64
-	var remote sql.RawBytes
-	to := [...]any{&r.id, &duration, &ref.endpoint, &ref.name, &facts, &ref.app, &remote, &sent, &recvd, &r.key}
-	n := len(to)
-	if !keyed {
-		n--
+// flowScanner reads the rows of flowRows one after another.
+type flowScanner struct {
+	refs []references // of the rows read
+
+	keyed                    bool // there is a column key
+	key, id, duration, facts int64
+	sent, recvd              int64
+	ref                      references
+	remote                   sql.RawBytes
+	columns                  []any // pointers to those above
+}
+
+func newFlowScanner(keyed bool) *flowScanner {
+	s := &flowScanner{keyed: keyed}
+	s.columns = []any{&s.id, &s.duration, &s.ref.endpoint, &s.ref.name, &s.facts, &s.ref.app, &s.remote, &s.sent, &s.recvd}
+	if keyed {
+		s.columns = append(s.columns, &s.key)
 	}
-	if err := rows.Scan(to[:n]...); err != nil {
+	return s
+}
+
+func (s *flowScanner) scan(rows *sql.Rows, r *Row) error {
+	if err := rows.Scan(s.columns...); err != nil {
 		return err
 	}
-	if !keyed {
-		r.key = r.id
+	s.refs = append(s.refs, s.ref)
+	r.key, r.id = s.id, s.id
+	if s.keyed {
+		r.key = s.key
 	}
-	unpackFacts(facts, &r.Flow)
-	r.Start = r.id >> idShift
-	r.End = r.Start + duration
-	r.Remote = addr(remote)
-	r.Sent, r.Recvd = uint64(sent), uint64(recvd)
+	unpackFacts(s.facts, &r.Flow)
+	r.Start = s.id >> idShift
+	r.End = r.Start + s.duration
+	r.Remote = addr(s.remote)
+	r.Sent, r.Recvd = uint64(s.sent), uint64(s.recvd)
 	r.Flows = 1
 	r.Duration = r.End/1000 - r.Start/1000
 	return nil

@@ -63,9 +63,10 @@ type Store struct {
 	tasks    sync.WaitGroup
 	closing  sync.Once
 
-	ahead ahead
-	known known
-	w     writer
+	ahead    ahead
+	known    known
+	prepared prepared
+	w        writer
 }
 
 // SetMaxFlows replaces Options.MaxFlows from the next batch on.
