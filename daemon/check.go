@@ -15,15 +15,10 @@ import (
 // returns 1 if anything is wrong with it.
 func checkCommand(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("pakon check", flag.ContinueOnError)
-	flags.SetOutput(stderr)
 	root := flags.String("root", "/", "read the files below `DIR`")
 	asJSON := flags.Bool("json", false, "print the configuration in force as JSON")
-	if err := flags.Parse(args); err != nil {
-		return usageStatus(err)
-	}
-	if flags.NArg() > 0 {
-		fmt.Fprintf(stderr, "pakon check: unknown argument %q\n", flags.Arg(0))
-		return 2
+	if status, ok := parseFlags(flags, args, stdout, stderr); !ok {
+		return status
 	}
 	s := readSettings(pathsBelow(*root), nil)
 	if *asJSON {

@@ -41,17 +41,12 @@ type options struct {
 // daemonCommand runs the daemon until the context ends.
 func daemonCommand(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("pakon daemon", flag.ContinueOnError)
-	flags.SetOutput(stderr)
 	var o options
 	flags.StringVar(&o.root, "root", "/", "put every path below `DIR`")
 	flags.StringVar(&o.socket, "ubus-socket", "", "use the bus at `PATH`")
 	flags.BoolVar(&o.noSuricata, "no-suricata", false, "start no Suricata; take events from whoever connects to eve.sock")
-	if err := flags.Parse(args); err != nil {
-		return usageStatus(err)
-	}
-	if flags.NArg() > 0 {
-		fmt.Fprintf(stderr, "pakon daemon: unknown argument %q\n", flags.Arg(0))
-		return 2
+	if status, ok := parseFlags(flags, args, stdout, stderr); !ok {
+		return status
 	}
 	limitMemory()
 	log := newLogger(stdout, stderr)
@@ -82,13 +77,25 @@ func limitMemory() {
 	}
 }
 
-// usageStatus is the exit status after a command line that did not parse; the
-// flag package has said why.
-func usageStatus(err error) int {
-	if errors.Is(err, flag.ErrHelp) {
-		return 0
+// parseFlags reads options, and nothing else. If ok is false, the command ends
+// with status: help was asked for and given, or the usage was wrong, which it
+// says in one line.
+func parseFlags(flags *flag.FlagSet, args []string, stdout, stderr io.Writer) (status int, ok bool) {
+	flags.SetOutput(io.Discard)
+	err := flags.Parse(args)
+	if err == nil && flags.NArg() > 0 {
+		err = fmt.Errorf("unknown argument %q", flags.Arg(0))
 	}
-	return 2
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		flags.SetOutput(stdout)
+		flags.Usage()
+		return 0, false
+	case err != nil:
+		fmt.Fprintf(stderr, "%s: %v\n", flags.Name(), err)
+		return 2, false
+	}
+	return 0, true
 }
 
 // daemon is the parts, built and connected.
@@ -98,6 +105,7 @@ type daemon struct {
 	log     *slog.Logger
 	started time.Time
 	lock    *os.File // held as long as the process lives
+	hup     chan os.Signal
 
 	clients *client.Table
 	table   *flow.Table
@@ -114,7 +122,8 @@ type daemon struct {
 }
 
 func newDaemon(ctx context.Context, o options, log *slog.Logger) (_ *daemon, err error) {
-	d := &daemon{options: o, paths: pathsBelow(o.root), log: log, started: time.Now()}
+	d := &daemon{options: o, paths: pathsBelow(o.root), log: log, started: time.Now(), hup: make(chan os.Signal, 1)}
+	signal.Notify(d.hup, syscall.SIGHUP)
 	if o.socket == "" {
 		d.socket = d.paths.ubus
 	}
@@ -310,16 +319,14 @@ func (d *daemon) applyCapture() {
 // follow reacts to interfaces that come and go, and to SIGHUP, which asks to
 // read the configuration again.
 func (d *daemon) follow(ctx context.Context) error {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
+	defer signal.Stop(d.hup)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-d.clients.Changes():
 			d.applyCapture()
-		case <-hup:
+		case <-d.hup:
 			if err := d.reload(ctx); err != nil {
 				d.log.Error("reload failed", "err", err)
 			}
@@ -337,21 +344,20 @@ func (d *daemon) reload(ctx context.Context) error {
 	d.table.SetPolicy(s.policy())
 	d.store.SetMaxFlows(s.config.Monitor.DatabaseLimit)
 	d.applyCapture()
-	if err := d.store.Reclassify(ctx); err != nil {
+	// The caller may leave; then the lists are to hold for all names all the same.
+	if err := d.store.Reclassify(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("apply the lists to recorded names: %w", err)
 	}
 	return nil
 }
 
-// read reads the settings, says what is wrong with them, and saves those that
-// are good for a start that finds worse ones.
+// read reads the settings, says what is wrong with them, and saves what is then
+// in force for a start that finds a file refused.
 func (d *daemon) read(last *settings) *settings {
 	s := readSettings(d.paths, last)
 	s.tell(d.log, last)
-	if !s.earlier {
-		if err := saveConfig(d.paths.saved, s.config); err != nil {
-			d.log.Warn(err.Error())
-		}
+	if err := s.save(d.paths.saved); err != nil {
+		d.log.Warn(err.Error())
 	}
 	return s
 }

@@ -3,12 +3,11 @@ package main
 import (
 	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -26,38 +25,45 @@ type settings struct {
 	lists    *lists.Lists
 	loaded   time.Time
 	refused  error    // why a configuration file was refused; what it last said is in force
-	earlier  bool     // config is not what its file says now
 	problems []string // what else is to be said of the files, one line each
 	wrong    bool     // some of it is more than a warning
 }
 
-// readSettings reads everything anew. Where a file is refused by UCI, what
-// last holds: the settings in force before, or those saved by an earlier run.
+// readSettings reads everything anew. Where a file is refused by UCI, what it
+// last said holds: in the settings in force before, or as saved by an earlier
+// run.
 func readSettings(p paths, last *settings) *settings {
 	s := &settings{loaded: time.Now()}
-	config, problems, err := uci.Read(p.config, p.staged)
-	s.config = config
-	s.note(problems)
-	if err != nil {
-		s.refused, s.earlier = err, true
+	before := func() saved {
 		if last != nil {
-			s.config = last.config
-		} else if saved, err := loadConfig(p.saved); err == nil {
-			s.config = saved
+			return saved{last.config, last.hosts}
 		}
+		return loadSaved(p.saved)
+	}
+	config, problems, err := uci.Read(p.config, p.staged)
+	s.note(problems)
+	s.config = config
+	if err != nil {
+		s.refused = err
+		s.config = before().Config
 	}
 	hosts, problems, err := uci.ReadHosts(p.config, p.staged)
 	s.note(problems)
-	switch {
-	case err == nil:
-		s.hosts = toHosts(hosts)
-	case last != nil:
-		s.hosts = last.hosts
+	s.hosts = toHosts(hosts)
+	if err != nil {
+		s.hosts = before().Hosts
 	}
 	if s.refused != nil && err != nil {
 		err = fmt.Errorf("%w; %w", s.refused, err) // one line
 	}
 	s.refused = cmp.Or(err, s.refused)
+	for _, c := range s.config.Monitor.ExcludeClients {
+		if len(s.macsOf(c)) == 0 {
+			s.problems = append(s.problems, fmt.Sprintf("%s: exclude_client '%s': no host of %s has this name, so nobody is left out",
+				filepath.Join(p.config, "pakon"), c, filepath.Join(p.config, "dhcp")))
+			s.wrong = true
+		}
+	}
 	var wrong []lists.Problem
 	s.lists, wrong = lists.Load(os.DirFS(p.lists))
 	for _, w := range wrong {
@@ -96,18 +102,10 @@ func (s *settings) tell(log *slog.Logger, last *settings) {
 // policy is what of the traffic is recorded.
 func (s *settings) policy() flow.Policy {
 	m := s.config.Monitor
-	p := flow.Policy{Interfaces: m.Interfaces, ExcludeMACs: make(map[client.MAC]bool), ExcludeAddrs: make(map[netip.Addr]bool)}
+	p := flow.Policy{Off: !m.Enabled, Interfaces: m.Interfaces, ExcludeMACs: make(map[client.MAC]bool), ExcludeAddrs: make(map[netip.Addr]bool)}
 	for _, c := range m.ExcludeClients {
-		if mac, err := client.ParseMAC(c); err == nil {
+		for _, mac := range s.macsOf(c) {
 			p.ExcludeMACs[mac] = true
-			continue
-		}
-		for _, h := range s.hosts {
-			if strings.EqualFold(h.Name, c) {
-				for _, mac := range h.MACs {
-					p.ExcludeMACs[mac] = true
-				}
-			}
 		}
 	}
 	var names []string
@@ -131,6 +129,20 @@ func (s *settings) policy() flow.Policy {
 	return p
 }
 
+// macsOf are the MACs of a client that is given by its MAC or its name.
+func (s *settings) macsOf(c string) []client.MAC {
+	if mac, err := client.ParseMAC(c); err == nil {
+		return []client.MAC{mac}
+	}
+	var macs []client.MAC
+	for _, h := range s.hosts {
+		if strings.EqualFold(h.Name, c) {
+			macs = append(macs, h.MACs...)
+		}
+	}
+	return macs
+}
+
 func toHosts(in []uci.Host) []client.Host {
 	out := make([]client.Host, 0, len(in))
 	for _, h := range in {
@@ -147,9 +159,15 @@ func toHosts(in []uci.Host) []client.Host {
 	return out
 }
 
-// saveConfig keeps a good configuration, for a start that finds a refused one.
-func saveConfig(path string, c uci.Config) error {
-	b, err := json.Marshal(c)
+// saved is what the owner's files say, kept for a start that finds one refused.
+type saved struct {
+	Config uci.Config
+	Hosts  []client.Host
+}
+
+// save keeps the settings in force.
+func (s *settings) save(path string) error {
+	b, err := json.Marshal(saved{s.config, s.hosts})
 	if err != nil {
 		return fmt.Errorf("save the configuration in force: %w", err)
 	}
@@ -166,17 +184,16 @@ func saveConfig(path string, c uci.Config) error {
 	return nil
 }
 
-func loadConfig(path string) (uci.Config, error) {
+// loadSaved returns what an earlier run of this boot saved; the defaults if
+// there is none, or it can not be read.
+func loadSaved(path string) saved {
 	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return uci.Config{}, err
-	}
 	if err != nil {
-		return uci.Config{}, fmt.Errorf("read the configuration of the last run: %w", err)
+		return saved{Config: uci.Default()}
 	}
-	var c uci.Config
-	if err := json.Unmarshal(b, &c); err != nil {
-		return uci.Config{}, fmt.Errorf("read the configuration of the last run, %s: %w", path, err)
+	var s saved
+	if err := json.Unmarshal(b, &s); err != nil || len(s.Config.Rules) == 0 { // there are always rules
+		return saved{Config: uci.Default()}
 	}
-	return c, nil
+	return s
 }

@@ -89,7 +89,7 @@ func TestRefusedFile(t *testing.T) {
 	root := router(t, map[string]string{"etc/config/pakon": pakonFile, "etc/config/dhcp": dhcpFile})
 	p := pathsBelow(root)
 	good := readSettings(p, nil)
-	if err := saveConfig(p.saved, good.config); err != nil {
+	if err := good.save(p.saved); err != nil {
 		t.Fatal(err)
 	}
 	write(t, root, "etc/config/pakon", "config monitor 'monitor\n")
@@ -108,6 +108,9 @@ func TestRefusedFile(t *testing.T) {
 	}
 	if s := readSettings(p, good); len(s.hosts) != 1 {
 		t.Errorf("hosts after a reload: %v", s.hosts)
+	}
+	if s := readSettings(p, nil); len(s.hosts) != 1 || len(s.policy().ExcludeMACs) != 2 {
+		t.Errorf("after a restart: hosts %v, excluded %v", s.hosts, s.policy().ExcludeMACs)
 	}
 	if err := os.Remove(p.saved); err != nil {
 		t.Fatal(err)
@@ -147,12 +150,14 @@ func TestCheck(t *testing.T) {
 		{"wrong value", "config monitor 'monitor'\n\toption mode 'nope'\n", nil, 1, "(mode ", "nope"},
 		{"refused", "nonsense\n", nil, 1, "interfaces: br-lan, br-guest_turris", "etc/config/pakon"},
 		{"unknown option is a warning", "config monitor 'monitor'\n\toption colour 'red'\n", nil, 0, "interfaces", "colour"},
+		{"nobody is excluded", "config monitor 'monitor'\n\tlist exclude_client 'phone'\n", nil, 1, "phone", "exclude_client 'phone': no host"},
+		{"help", pakonFile, []string{"--help"}, 0, "-json", ""},
 		{"argument", pakonFile, []string{"now"}, 2, "", `unknown argument "now"`},
 		{"option", pakonFile, []string{"--now"}, 2, "", "-now"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			root := router(t, map[string]string{"etc/config/pakon": tt.pakon})
+			root := router(t, map[string]string{"etc/config/pakon": tt.pakon, "etc/config/dhcp": dhcpFile})
 			var stdout, stderr bytes.Buffer
 			got := run(append([]string{"pakon", "check", "--root", root}, tt.args...), &stdout, &stderr)
 			if got != tt.status {
@@ -166,7 +171,7 @@ func TestCheck(t *testing.T) {
 }
 
 func TestCheckJSON(t *testing.T) {
-	root := router(t, map[string]string{"etc/config/pakon": pakonFile})
+	root := router(t, map[string]string{"etc/config/pakon": pakonFile, "etc/config/dhcp": dhcpFile})
 	var stdout, stderr bytes.Buffer
 	if status := run([]string{"pakon", "check", "--json", "--root", root}, &stdout, &stderr); status != 0 {
 		t.Fatalf("status %d: %s", status, stderr.String())

@@ -209,6 +209,7 @@ func TestFates(t *testing.T) {
 		{"excluded address", []string{with(browse, func(c *conn) { c.dst = "203.0.113.99:443" }).end()}, ExcludedName},
 		{"name", []string{browse.tls(`"sni":"a.example"`)}, Named},
 		{"no name", []string{browse.tls(`"version":"TLS 1.3"`)}, NoName},
+		{"name of no connection", []string{with(browse, func(c *conn) { c.id = 0 }).tls(`"sni":"a.example"`)}, BadEvent},
 		{"bad name", []string{browse.tls(`"sni":"a\u001bb"`)}, BadName},
 		{"answer", []string{browse.answer("a.example", "203.0.113.80")}, DNSAnswer},
 		{"answer without address", []string{browse.answer("a.example", "nonsense")}, DNSNoAddress},
@@ -227,6 +228,14 @@ func TestFates(t *testing.T) {
 				t.Errorf("%d flows were recorded", len(*got))
 			}
 		})
+	}
+}
+
+func TestDisabled(t *testing.T) {
+	tab, got := newTable(home(), Policy{Off: true, Interfaces: []string{"br-lan"}})
+	accounted(t, tab, play(t, tab, strings.NewReader(browse.tls(`"sni":"a.example"`)+"\n"+browse.end())))
+	if len(*got) != 0 || tab.pending.Len() != 0 {
+		t.Errorf("%d flows and %d names while monitoring is disabled", len(*got), tab.pending.Len())
 	}
 }
 

@@ -23,13 +23,14 @@ const (
 	ExcludedName               // left out by exclude_hostname
 	BadEvent                   // lacks what such an event must have
 	OtherEvent                 // of a kind that is not used
+	Disabled                   // monitoring is disabled
 	fates
 )
 
 var fateNames = [fates]string{
 	"recorded", "named", "dns_answer", "dns_query", "dns_no_address", "no_name", "bad_name",
 	"unanswered", "dns_flow", "other_protocol", "router", "other_interface",
-	"excluded_client", "excluded_hostname", "bad_event", "other_event",
+	"excluded_client", "excluded_hostname", "bad_event", "other_event", "disabled",
 }
 
 // String is the fate as status shows it.

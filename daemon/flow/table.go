@@ -40,6 +40,7 @@ type Clients interface {
 
 // Policy is what of the traffic is recorded.
 type Policy struct {
+	Off          bool                   // nothing is recorded at all
 	Interfaces   []string               // bridges whose clients are recorded
 	ExcludeMACs  map[client.MAC]bool    // clients that are never recorded
 	ExcludeNames func(name string) bool // names that are never recorded; may be nil
@@ -105,6 +106,10 @@ func (t *Table) SetPolicy(p Policy) { t.policy.Store(&p) }
 
 // Event takes one event of Suricata.
 func (t *Table) Event(ev *suricata.Event) {
+	if t.policy.Load().Off {
+		t.counters.add(Disabled)
+		return
+	}
 	switch ev.Kind {
 	case suricata.DNS:
 		t.counters.add(t.dns(ev))
@@ -174,7 +179,10 @@ func recordOf(r *suricata.Record) name.Record {
 
 // named remembers the name that a connection states until its end is seen.
 func (t *Table) named(ev *suricata.Event) Fate {
-	if !t.monitored(ev.Interface) {
+	switch {
+	case ev.FlowID == 0:
+		return BadEvent // it belongs to no connection
+	case !t.monitored(ev.Interface):
 		return OtherInterface
 	}
 	p, _ := t.pending.Get(ev.FlowID)
