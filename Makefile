@@ -12,7 +12,7 @@ BUILD     := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 FUZZTIME  ?= 3s
 SCRIPTS   := $(wildcard files/etc/init.d/* files/etc/uci-defaults/*) .ci/run tests/tools
 
-.PHONY: build demo test lint fuzz bench bench-capture size install tools clean
+.PHONY: build demo test lint fuzz bench size install tools clean
 
 build:
 	$(BUILD) -o $(BIN)/pakon ./daemon
@@ -47,18 +47,20 @@ bench: build
 	GOARCH=arm GOARM=7 $(BUILD) -o $(BIN)/pakon-arm ./daemon
 	$(GO) run ./tests/bench -pakon $(BIN)/pakon -arm $(BIN)/pakon-arm -out bench.json
 
-# What the binary weighs, and what of it each dependency.
+# What the binary weighs, and what of it each dependency. (What is larger than the
+# file is memory that begins as zeros.)
 size:
 	@for arch in arm arm64 amd64; do \
 		GOARCH=$$arch GOARM=7 $(BUILD) -o $(BIN)/pakon-$$arch ./daemon && \
 		printf '%-6s %9d bytes\n' "$$arch" "$$(stat -c %s $(BIN)/pakon-$$arch)"; \
 	done
 	@CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/pakon-symbols ./daemon
-	@$(GO) tool nm -size $(BIN)/pakon-symbols | awk '{ \
-		name = $$4; sub(/^type:\.eq\.|^go:itab\.\*?|^type:\*?/, "", name); \
-		n = split(name, part, "/"); mod = (n >= 3 && part[1] ~ /\./) ? part[1] "/" part[2] "/" part[3] : part[1]; \
-		if (n == 2 && part[1] ~ /\./) mod = part[1] "/" part[2]; \
-		sub(/\.[(A-Za-z_].*/, "", mod); size[mod] += $$2 } \
+	@$(GO) tool nm -size $(BIN)/pakon-symbols | awk '$$3 ~ /^[TtRrDd]$$/ && $$2 < 8000000 { \
+		name = $$4; sub(/^[a-z]+:(.eq.)?[^A-Za-z]*/, "", name); \
+		dir = ""; if (match(name, /^.*\//)) { dir = substr(name, 1, RLENGTH); name = substr(name, RLENGTH + 1) } \
+		sub(/[.(\[].*/, "", name); n = split(dir name, part, "/"); \
+		mod = (part[1] ~ /\./) ? part[1] "/" part[2] (n > 2 && part[1] ~ /github/ ? "/" part[3] : "") : (part[1] == "pakon" ? "pakon" : "the standard library"); \
+		size[mod] += $$2 } \
 		END { for (m in size) printf "%9d %s\n", size[m], m }' | sort -rn | head -20
 
 install: build
