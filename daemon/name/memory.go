@@ -11,6 +11,7 @@ import (
 const (
 	maxChain      = 16        // CNAMEs followed in one answer
 	maxCandidates = 3         // names remembered for one address of one client
+	maxClients    = 512       // remembered; the one longest without a question goes first
 	maxAliases    = 1024      // CNAMEs remembered between the events of one answer
 	minTTL        = 60        // seconds; programs keep an address at least this long
 	maxTTL        = 24 * 3600 // seconds
@@ -26,10 +27,14 @@ type Record struct {
 }
 
 // Memory holds the DNS answers that the clients received: per client and
-// address the names that were asked for. It is bounded; the longest unused
-// pair goes first. It is not safe for concurrent use.
+// address the names that were asked for. It is bounded: when it is full, the
+// client with the most addresses loses those that it has not used longest, so
+// that none can make it forget what it knows of the others. It is not safe for
+// concurrent use.
 type Memory struct {
-	pairs   *simplelru.LRU[pair, *candidates]
+	size    int // most pairs of client and address
+	pairs   int
+	clients *simplelru.LRU[Client, *addresses]
 	aliases *simplelru.LRU[alias, string]
 	intern  *Interner
 	buf     []byte
@@ -40,10 +45,8 @@ type Memory struct {
 // for it.
 type Client [16]byte
 
-type pair struct {
-	client Client
-	addr   [16]byte
-}
+// addresses are the names of one client's addresses.
+type addresses = simplelru.LRU[[16]byte, *candidates]
 
 type alias struct {
 	client Client
@@ -64,19 +67,19 @@ type candidates [maxCandidates]candidate // latest answer first; "" ends it
 
 // NewMemory returns a Memory of at most size pairs of client and address.
 func NewMemory(size int, intern *Interner) *Memory {
-	pairs, err := simplelru.NewLRU[pair, *candidates](size, nil)
-	if err != nil {
-		panic(err) // size is not positive: a programmer's error
+	m := &Memory{size: size, intern: intern}
+	var err error
+	if m.clients, err = simplelru.NewLRU(maxClients, func(_ Client, a *addresses) { m.pairs -= a.Len() }); err != nil {
+		panic(err) // maxClients is positive
 	}
-	aliases, err := simplelru.NewLRU[alias, string](maxAliases, nil)
-	if err != nil {
+	if m.aliases, err = simplelru.NewLRU[alias, string](maxAliases, nil); err != nil {
 		panic(err)
 	}
-	return &Memory{pairs: pairs, aliases: aliases, intern: intern}
+	return m
 }
 
 // Len is the number of pairs of client and address that are remembered.
-func (m *Memory) Len() int { return m.pairs.Len() }
+func (m *Memory) Len() int { return m.pairs }
 
 // Answer remembers the addresses that client received at the time at (Unix ms)
 // when it asked for the name asked. Only records on the chain of CNAMEs that
@@ -91,7 +94,7 @@ func (m *Memory) Answer(client Client, at int64, asked []byte, records []Record)
 	n := 0
 	for _, r := range records {
 		if r.Addr.IsValid() && m.onChain(r.Owner) {
-			m.add(pair{client, r.Addr.As16()}, name, at, r.TTL)
+			m.add(client, r.Addr.As16(), name, at, r.TTL)
 			n++
 		}
 	}
@@ -120,7 +123,7 @@ func (m *Memory) AnswerRecord(client Client, at int64, r Record) int {
 	if !r.Addr.IsValid() {
 		return 0
 	}
-	m.add(pair{client, r.Addr.As16()}, name, at, r.TTL)
+	m.add(client, r.Addr.As16(), name, at, r.TTL)
 	return 1
 }
 
@@ -129,7 +132,11 @@ func (m *Memory) AnswerRecord(client Client, at int64, r Record) int {
 // the address, hint (a name stated by the server's certificate, may be empty)
 // decides if it is among them; else the latest answer that was valid then.
 func (m *Memory) Lookup(client Client, addr netip.Addr, at int64, hint string) string {
-	c, ok := m.pairs.Get(pair{client, addr.As16()})
+	a, ok := m.clients.Get(client)
+	if !ok {
+		return ""
+	}
+	c, ok := a.Get(addr.As16())
 	if !ok {
 		return ""
 	}
@@ -200,12 +207,24 @@ func equalName(a, b []byte) bool {
 	return bytes.EqualFold(bytes.TrimSuffix(a, []byte(".")), bytes.TrimSuffix(b, []byte(".")))
 }
 
-func (m *Memory) add(p pair, name string, at int64, ttl uint32) {
+func (m *Memory) add(client Client, addr [16]byte, name string, at int64, ttl uint32) {
 	now := second(at)
 	expires := now + min(max(ttl, minTTL), maxTTL)
-	c, ok := m.pairs.Get(p)
+	a, ok := m.clients.Get(client)
 	if !ok {
-		m.pairs.Add(p, &candidates{{name, now, now, expires}})
+		var err error
+		if a, err = simplelru.NewLRU[[16]byte, *candidates](m.size, nil); err != nil {
+			panic(err) // size is not positive: a programmer's error
+		}
+		m.clients.Add(client, a)
+	}
+	c, ok := a.Get(addr)
+	if !ok {
+		if m.pairs == m.size {
+			m.makeRoom()
+		}
+		a.Add(addr, &candidates{{name, now, now, expires}})
+		m.pairs++
 		return
 	}
 	i := 0
@@ -218,4 +237,18 @@ func (m *Memory) add(p pair, name string, at int64, ttl uint32) {
 	}
 	copy(c[1:i+1], c[:i])
 	c[0] = e
+}
+
+// makeRoom takes a few addresses from the client that has the most.
+func (m *Memory) makeRoom() {
+	most := m.clients.Values()[0]
+	for _, a := range m.clients.Values() {
+		if a.Len() > most.Len() {
+			most = a
+		}
+	}
+	for range min(most.Len(), 1+m.size/100) {
+		most.RemoveOldest()
+		m.pairs--
+	}
 }
