@@ -70,7 +70,7 @@ func daemonCommand(ctx context.Context, args []string, stdout, stderr io.Writer)
 // Pakon does, for memory, unless the environment says otherwise.
 func limitMemory() {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(50)
+		debug.SetGCPercent(60)
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(20 << 20)

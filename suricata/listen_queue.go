@@ -9,7 +9,7 @@ import (
 const (
 	chunkSize = MaxLine // so that any line fits
 	maxChunks = 8       // 512 KiB; the socket holds more, see widen
-	keepFree  = 4       // chunks kept for reuse when the queue is empty
+	keepFree  = 2       // chunks kept for reuse when the queue is empty
 	roomWait  = time.Second
 )
 
