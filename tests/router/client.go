@@ -27,6 +27,7 @@ type Client struct {
 
 	mu      sync.Mutex
 	answers map[netip.Addr]string // what the device asked for when it was last given the address
+	sockets []*net.UDPConn        // of QUIC connections that are over, see fetchQUIC
 }
 
 // Protocol is how a client talks to a site.
@@ -291,7 +292,12 @@ func (c *Client) fetchQUIC(ctx context.Context, q Request, made *Connection) err
 	}); err != nil {
 		return err
 	}
-	defer udp.Close()
+	// A server may still send when the client has closed. Were its socket closed
+	// too, ICMP errors would follow, of which it depends on the moment whether
+	// Suricata counts them.
+	c.mu.Lock()
+	c.sockets = append(c.sockets, udp)
+	c.mu.Unlock()
 	made.Local = udp.LocalAddr().(*net.UDPAddr).AddrPort()
 	endpoint := &quic.Transport{Conn: udp}
 	defer endpoint.Close()
@@ -302,6 +308,18 @@ func (c *Client) fetchQUIC(ctx context.Context, q Request, made *Connection) err
 		},
 	}
 	return errors.Join(exchange(ctx, t, q), t.Close())
+}
+
+// close ends what the client left open.
+func (c *Client) close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var errs []error
+	for _, s := range c.sockets {
+		errs = append(errs, s.Close())
+	}
+	c.sockets = nil
+	return errors.Join(errs...)
 }
 
 // exchange makes one request and reads all of the answer.

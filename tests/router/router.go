@@ -234,6 +234,9 @@ func (r *Router) Do(f func() error) error { return r.router.do(f) }
 // Close ends what runs on the router and removes everything.
 func (r *Router) Close() error {
 	var errs []error
+	for _, c := range r.Clients() {
+		errs = append(errs, c.close())
+	}
 	for i := len(r.closers) - 1; i >= 0; i-- {
 		errs = append(errs, r.closers[i]())
 	}
