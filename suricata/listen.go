@@ -66,9 +66,6 @@ func Listen(path string, log *slog.Logger) (*Listener, error) {
 // Close removes the socket. Run does so itself when it ends.
 func (l *Listener) Close() error { return l.ln.Close() }
 
-// String names the listener in logs.
-func (l *Listener) String() string { return "events on " + l.path }
-
 // Run receives events until ctx ends. handle is called for each, from one
 // goroutine, and may use the event until it returns; idle, unless nil, from the
 // same one each time that all events received so far have been handled. When

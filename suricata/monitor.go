@@ -87,9 +87,6 @@ func NewMonitor(opt Options) *Monitor {
 	}
 }
 
-// String names the task.
-func (m *Monitor) String() string { return "suricata" }
-
 // Ready is closed once Apply is listened to, whatever becomes of Suricata: a missing one holds up nobody.
 func (m *Monitor) Ready() <-chan struct{} { return m.ready }
 

@@ -92,6 +92,17 @@ func (c *Client) Close() error {
 	return nil
 }
 
+// want changes what the client wants on the bus, and has the connection, if there is one, settle it.
+func (c *Client) want(change func()) {
+	c.mu.Lock()
+	change()
+	s := c.session
+	c.mu.Unlock()
+	if s != nil {
+		s.wake()
+	}
+}
+
 // Connected says whether the bus is there.
 func (c *Client) Connected() bool { return c.current() != nil }
 

@@ -18,22 +18,10 @@ type listener struct {
 // "ubus.object.add" and "ubus.object.remove" with the object's id and path.
 func (c *Client) Listen(pattern string, f func(event string, data Table)) (stop func()) {
 	l := &listener{pattern: pattern, box: mailbox{c: c, what: "events " + pattern, f: f}}
-	c.mu.Lock()
-	c.listeners = append(c.listeners, l)
-	s := c.session
-	c.mu.Unlock()
-	if s != nil {
-		s.wake()
-	}
+	c.want(func() { c.listeners = append(c.listeners, l) })
 	return func() {
 		l.box.close()
-		c.mu.Lock()
-		c.listeners = without(c.listeners, l)
-		s := c.session
-		c.mu.Unlock()
-		if s != nil {
-			s.wake()
-		}
+		c.want(func() { c.listeners = without(c.listeners, l) })
 	}
 }
 

@@ -70,14 +70,10 @@ func (c *Client) Publish(o *Object) error {
 
 // Unpublish takes the object off the bus.
 func (c *Client) Unpublish(o *Object) {
-	c.mu.Lock()
-	c.objects = without(c.objects, o)
-	s := c.session
-	c.mu.Unlock()
-	o.bound.Store(nil)
-	if s != nil {
-		s.wake()
-	}
+	c.want(func() {
+		c.objects = without(c.objects, o)
+		o.bound.Store(nil)
+	})
 }
 
 func (o *Object) check() error {

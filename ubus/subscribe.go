@@ -14,22 +14,10 @@ type subscription struct {
 // falls far behind, notifications are dropped and the log says so.
 func (c *Client) Subscribe(path string, f func(typ string, data Table)) (stop func()) {
 	sub := &subscription{path: path, box: mailbox{c: c, what: path, f: f}}
-	c.mu.Lock()
-	c.subs = append(c.subs, sub)
-	s := c.session
-	c.mu.Unlock()
-	if s != nil {
-		s.wake()
-	}
+	c.want(func() { c.subs = append(c.subs, sub) })
 	return func() {
 		sub.box.close()
-		c.mu.Lock()
-		c.subs = without(c.subs, sub)
-		s := c.session
-		c.mu.Unlock()
-		if s != nil {
-			s.wake()
-		}
+		c.want(func() { c.subs = without(c.subs, sub) })
 	}
 }
 
