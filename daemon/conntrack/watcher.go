@@ -1,0 +1,321 @@
+package conntrack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// minInterval is the time between dumps: how old the bytes of a connection
+	// that runs may be.
+	minInterval = 3 * time.Second
+	maxInterval = time.Minute
+	// share is the part of a processor that dumps may take: 1/share. With very
+	// many connections they become rarer instead.
+	share = 250
+	// eager is the time between dumps that make good lost events.
+	eager = time.Second
+	// eventBuffer is what the kernel keeps of events while they are not read,
+	// as during a dump: some 5000.
+	eventBuffer = 4 << 20
+	// datagram holds the largest part of a dump (NLMSG_GOODSIZE up to 32 KiB).
+	datagram = 64 << 10
+	// again is when a source that failed is tried again.
+	again = 10 * time.Second
+)
+
+// Watcher follows the connections of this network namespace.
+type Watcher struct {
+	log     *slog.Logger
+	changed func(State)
+
+	mu       sync.Mutex
+	state    State
+	timeouts Timeouts
+}
+
+// NewWatcher returns a Watcher; Run makes it work. changed is called whenever
+// State.Active or Problem have changed.
+func NewWatcher(log *slog.Logger, changed func(State)) *Watcher {
+	return &Watcher{log: log, changed: changed, timeouts: readTimeouts(settings)}
+}
+
+// State is what is known now.
+func (w *Watcher) State() State {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.state
+}
+
+// Timeouts are the kernel's as of the last start.
+func (w *Watcher) Timeouts() Timeouts {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.timeouts
+}
+
+func (w *Watcher) update(f func(*State)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f(&w.state)
+}
+
+// Run tells r of the connections until ctx ends. Where there is no connection
+// tracking it says so once and goes on asking.
+func (w *Watcher) Run(ctx context.Context, r Receiver) error {
+	for {
+		err := w.follow(ctx, r)
+		if ctx.Err() != nil {
+			return nil
+		}
+		problem := explain(err)
+		told := w.State().Problem == problem
+		w.update(func(s *State) { s.Active, s.Problem = false, problem })
+		if !told {
+			w.log.Warn("the kernel's connections can not be followed", "problem", problem)
+			w.changed(w.State())
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(again):
+		}
+	}
+}
+
+// explain says what an owner can do about an error.
+func explain(err error) string {
+	switch {
+	case errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOENT), errors.Is(err, unix.EOPNOTSUPP):
+		return fmt.Sprintf("the kernel does not tell of its connections (the package kmod-nf-conntrack-netlink is missing?): %v", err)
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return fmt.Sprintf("the right to ask for connections is missing (CAP_NET_ADMIN): %v", err)
+	}
+	return fmt.Sprint(err)
+}
+
+// socket is a netlink socket that is read without copying.
+type socket struct {
+	*netlink.Conn
+	raw syscall.RawConn
+	buf []byte
+}
+
+func dial(groups uint32) (*socket, error) {
+	c, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{Groups: groups})
+	if err != nil {
+		return nil, fmt.Errorf("open netfilter netlink: %w", err)
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open netfilter netlink: %w", err), c.Close())
+	}
+	return &socket{Conn: c, raw: raw, buf: make([]byte, datagram)}, nil
+}
+
+// read waits for a datagram, which is valid until the next call. idle, if not
+// nil, is called before it has to wait.
+func (s *socket) read(idle func()) ([]byte, error) {
+	var n int
+	var err error
+	failed := s.raw.Read(func(fd uintptr) bool {
+		for {
+			n, _, err = unix.Recvfrom(int(fd), s.buf, unix.MSG_DONTWAIT|unix.MSG_TRUNC)
+			switch err {
+			case unix.EINTR:
+				continue
+			case unix.EAGAIN:
+				if idle != nil {
+					idle()
+					idle = nil
+					continue
+				}
+				return false
+			}
+			return true
+		}
+	})
+	switch {
+	case failed != nil:
+		return nil, failed
+	case err != nil:
+		return nil, err
+	case n > len(s.buf):
+		return nil, fmt.Errorf("a datagram of %d bytes: %w", n, errShort)
+	}
+	return s.buf[:n], nil
+}
+
+// follow listens and dumps until something fails or ctx ends.
+func (w *Watcher) follow(ctx context.Context, r Receiver) (err error) {
+	events, err := dial(1<<0 | 1<<1 | 1<<2) // NFNLGRP_CONNTRACK_NEW, _UPDATE, _DESTROY
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, events.Close()) }()
+	if err := events.SetReadBuffer(eventBuffer); err != nil {
+		return fmt.Errorf("set the buffer for connections' events: %w", err)
+	}
+	dumps, err := dial(0)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, dumps.Close()) }()
+	stop := context.AfterFunc(ctx, func() {
+		events.SetReadDeadline(time.Unix(1, 0))
+		dumps.SetReadDeadline(time.Unix(1, 0))
+	})
+	defer stop()
+	problem := ""
+	switched, err := switchOn(settings)
+	if err != nil {
+		problem = err.Error()
+		w.log.Warn("connections may not be counted", "problem", problem)
+	}
+	for _, s := range switched {
+		w.log.Info("switched on for counting connections", "setting", s)
+	}
+	w.mu.Lock()
+	w.timeouts = readTimeouts(settings)
+	w.state.Switched = append(w.state.Switched, switched...)
+	w.mu.Unlock()
+	f := follower{w: w, r: r, events: events, dumps: dumps}
+	if err := f.dump(); err != nil {
+		return err
+	}
+	w.update(func(s *State) { s.Active, s.Problem = true, problem })
+	w.changed(w.State())
+	return f.run(ctx)
+}
+
+// follower is one life of the two sockets.
+type follower struct {
+	w             *Watcher
+	r             Receiver
+	events, dumps *socket
+	entry         Entry
+	last          time.Time // when the last dump ended
+	due           time.Time // when the next one is
+	lost          bool      // events, since the last dump
+}
+
+func (f *follower) run(ctx context.Context) error {
+	for {
+		if err := f.events.SetReadDeadline(f.due); err != nil {
+			return fmt.Errorf("wait for connections' events: %w", err)
+		}
+		if ctx.Err() != nil { // it may have ended before the deadline was set
+			return ctx.Err()
+		}
+		b, err := f.events.read(f.r.Idle)
+		switch {
+		case err == nil:
+			if err := f.take(b); err != nil {
+				return fmt.Errorf("read connections' events: %w", err)
+			}
+			if time.Now().Before(f.due) {
+				continue
+			}
+		case errors.Is(err, unix.ENOBUFS):
+			f.overrun()
+			continue
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			return fmt.Errorf("read connections' events: %w", err)
+		case ctx.Err() != nil:
+			return ctx.Err()
+		}
+		if err := f.dump(); err != nil {
+			return err
+		}
+	}
+}
+
+// overrun notes that events were lost, for which the next dump makes good.
+func (f *follower) overrun() {
+	f.w.update(func(s *State) { s.Lost++ })
+	if !f.lost {
+		f.w.log.Warn("the kernel dropped events of connections: they are listed anew")
+	}
+	f.lost = true
+	if soon := f.last.Add(eager); soon.Before(f.due) {
+		f.due = soon
+	}
+}
+
+// take tells of the events in a datagram.
+func (f *follower) take(b []byte) error {
+	at := time.Now()
+	for len(b) > 0 {
+		h, body, rest, err := nextMessage(b)
+		if err != nil {
+			return err
+		}
+		b = rest
+		if k, ok := h.kind(); ok && k != Listed && f.entry.decode(body) == nil {
+			f.r.Connection(k, &f.entry, at)
+		}
+	}
+	return nil
+}
+
+// request asks for all connections: nlmsghdr and nfgenmsg of family AF_UNSPEC.
+var request = netlink.Message{
+	Header: netlink.Header{Type: msgGet, Flags: netlink.Request | netlink.Dump},
+	Data:   []byte{unix.AF_UNSPEC, 0, 0, 0},
+}
+
+// dump lists all connections, and says when to do so again.
+func (f *follower) dump() error {
+	f.lost = false
+	began := time.Now()
+	f.r.DumpBegins(began)
+	if _, err := f.dumps.Send(request); err != nil {
+		return fmt.Errorf("ask for the connections: %w", err)
+	}
+	n, whole := 0, true
+	for done := false; !done; {
+		b, err := f.dumps.read(nil)
+		if err != nil {
+			return fmt.Errorf("list the connections: %w", err)
+		}
+		for len(b) > 0 {
+			h, body, rest, err := nextMessage(b)
+			if err != nil {
+				return fmt.Errorf("list the connections: %w", err)
+			}
+			b = rest
+			whole = whole && h.flags&unix.NLM_F_DUMP_INTR == 0
+			switch h.typ {
+			case unix.NLMSG_DONE, unix.NLMSG_ERROR:
+				if err := errorOf(body); err != nil {
+					return fmt.Errorf("list the connections: %w", err)
+				}
+				done = true
+			default:
+				if k, ok := h.kind(); ok && k == Listed && f.entry.decode(body) == nil {
+					f.r.Connection(Listed, &f.entry, began)
+					n++
+				}
+			}
+		}
+	}
+	f.last = time.Now()
+	took := f.last.Sub(began)
+	f.r.DumpEnds(f.last, whole)
+	f.due = f.last.Add(min(max(minInterval, share*took), maxInterval))
+	f.w.update(func(s *State) {
+		s.Entries, s.DumpTime = n, took
+		s.Any = s.Any || n > 0
+		s.Dumps++
+	})
+	return nil
+}

@@ -1,0 +1,255 @@
+package conntrack
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ti-mo/conntrack"
+	"golang.org/x/sys/unix"
+)
+
+// collector is a Receiver that keeps all it is told.
+type collector struct {
+	mu      sync.Mutex
+	entries map[Kind][]Entry
+	dumps   int
+	changed chan struct{}
+	hold    chan struct{} // if not nil, the first event waits until it is closed
+}
+
+func newCollector() *collector {
+	return &collector{entries: make(map[Kind][]Entry), changed: make(chan struct{}, 1)}
+}
+
+func (c *collector) Connection(k Kind, e *Entry, _ time.Time) {
+	if k == New && c.hold != nil {
+		<-c.hold
+	}
+	c.mu.Lock()
+	c.entries[k] = append(c.entries[k], *e)
+	c.mu.Unlock()
+	c.signal()
+}
+
+func (c *collector) signal() {
+	select {
+	case c.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (c *collector) DumpBegins(time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.entries[Listed] = nil
+}
+
+func (c *collector) DumpEnds(time.Time, bool) {
+	c.mu.Lock()
+	c.dumps++
+	c.mu.Unlock()
+	c.signal()
+}
+
+func (c *collector) Idle() {}
+
+// until waits for cond to hold.
+func (c *collector) until(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	deadline := time.After(20 * time.Second)
+	for {
+		c.mu.Lock()
+		ok := cond()
+		c.mu.Unlock()
+		if ok {
+			return
+		}
+		select {
+		case <-c.changed:
+		case <-deadline:
+			t.Fatalf("timed out: %s; got %+v", what, c.entries)
+		}
+	}
+}
+
+// namespace is a network namespace with a Watcher that follows it.
+type namespace struct {
+	*Watcher
+	*collector
+	kernel *conntrack.Conn
+	states chan State
+}
+
+// watch follows a namespace of its own.
+func watch(t *testing.T, c *collector) *namespace {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("making a network namespace needs root")
+	}
+	n := &namespace{collector: c, states: make(chan State, 10)}
+	ctx, cancel := context.WithCancel(t.Context())
+	made, ended := make(chan error, 1), make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with its namespace
+		err := unix.Unshare(unix.CLONE_NEWNET)
+		if err == nil {
+			n.kernel, err = conntrack.Dial(nil)
+		}
+		n.Watcher = NewWatcher(slog.New(slog.DiscardHandler), func(s State) { n.states <- s })
+		made <- err
+		if err == nil {
+			err = n.Run(ctx, c)
+		}
+		ended <- err
+	}()
+	if err := <-made; err != nil {
+		cancel()
+		t.Skipf("connection tracking in a network namespace can not be had here: %v", err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		if err := errors.Join(<-ended, n.kernel.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	c.until(t, "a first dump", func() bool { return c.dumps > 0 })
+	return n
+}
+
+// connection is one from a client to a port of a server.
+func connection(proto uint8, from uint16, v6 bool) conntrack.Flow {
+	src, dst := netip.MustParseAddr("192.168.1.10"), netip.MustParseAddr("203.0.113.80")
+	if v6 {
+		src, dst = netip.MustParseAddr("2001:db8:1::10"), netip.MustParseAddr("2001:db8:f::80")
+	}
+	return conntrack.NewFlow(proto, conntrack.StatusConfirmed|conntrack.StatusSeenReply, src, dst, from, 443, 100, 0)
+}
+
+func TestFollow(t *testing.T) {
+	n := watch(t, newCollector())
+	if st := <-n.states; !st.Active || st.Problem != "" || len(st.Switched) != 3 {
+		t.Errorf("told of %+v", st)
+	}
+	for i, f := range []conntrack.Flow{connection(unix.IPPROTO_UDP, 1000, false), connection(unix.IPPROTO_UDP, 1001, true)} {
+		if err := n.kernel.Create(f); err != nil {
+			t.Fatal(err)
+		}
+		n.until(t, "that it has begun", func() bool { return len(n.entries[New]) == i+1 })
+		// The listing comes by itself, with counters.
+		n.until(t, "that it is listed", func() bool { return len(n.entries[Listed]) == i+1 && n.entries[Listed][i].Counted })
+		f.Timeout = 77
+		if err := n.kernel.Update(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	began := n.entries[New][1]
+	if want := netip.MustParseAddrPort("[2001:db8:1::10]:1001"); began.Orig.Src != want || began.Reply.Dst != want || !began.Answered() {
+		t.Errorf("began: %+v", began)
+	}
+	if err := n.kernel.Delete(connection(unix.IPPROTO_UDP, 1001, true)); err != nil {
+		t.Fatal(err)
+	}
+	n.until(t, "that it has ended", func() bool { return len(n.entries[Ended]) == 1 })
+	ended := n.entries[Ended][0]
+	if ended.ID != began.ID || !ended.Counted || ended.Start == 0 || ended.Stop < ended.Start {
+		t.Errorf("ended: %+v", ended)
+	}
+}
+
+// TestOverrun: events that the kernel drops are made good by a listing.
+func TestOverrun(t *testing.T) {
+	c := newCollector()
+	c.hold = make(chan struct{})
+	n := watch(t, c)
+	const many = 30_000
+	for i := range many {
+		if err := n.kernel.Create(connection(unix.IPPROTO_UDP, uint16(1000+i), i%2 == 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(c.hold)
+	n.until(t, "all connections", func() bool { return len(n.entries[Listed]) == many })
+	if st := n.State(); st.Lost == 0 || len(n.entries[New]) == many {
+		t.Errorf("nothing was lost (%+v): the test shows nothing", st)
+	}
+	if st := n.State(); st.DumpTime > 0 {
+		t.Logf("%d entries are listed in %v", many, st.DumpTime)
+	}
+}
+
+func TestSwitchOn(t *testing.T) {
+	dir := t.TempDir()
+	put := func(name, value string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(value+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("nf_conntrack_acct", "1")
+	put("nf_conntrack_timestamp", "0")
+	put("nf_conntrack_events", "2")
+	switched, err := switchOn(dir)
+	if want := []string{"net.netfilter.nf_conntrack_timestamp", "net.netfilter.nf_conntrack_events"}; err != nil || !slices.Equal(switched, want) {
+		t.Errorf("switched %v, %v; want %v", switched, err, want)
+	}
+	if switched, err := switchOn(dir); err != nil || len(switched) != 0 {
+		t.Errorf("the second time: switched %v, %v", switched, err)
+	}
+	if err := os.Remove(filepath.Join(dir, "nf_conntrack_acct")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := switchOn(dir); err == nil || !strings.Contains(err.Error(), "nf_conntrack_acct") {
+		t.Errorf("without accounting: %v", err)
+	}
+	put("nf_conntrack_udp_timeout", "60")
+	if o := readTimeouts(dir); o.UDP != time.Minute || o.UDPStream != 2*time.Minute {
+		t.Errorf("timeouts %+v", o)
+	}
+}
+
+// BenchmarkDump lists many connections.
+func BenchmarkDump(b *testing.B) {
+	if os.Geteuid() != 0 {
+		b.Skip("making a network namespace needs root")
+	}
+	runtime.LockOSThread() // and never unlocked: the namespace must not be used by others
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		b.Skip(err)
+	}
+	kernel, err := conntrack.Dial(nil)
+	if err != nil {
+		b.Skip(err)
+	}
+	defer kernel.Close()
+	if _, err := switchOn(settings); err != nil {
+		b.Fatal(err)
+	}
+	for i := range 5000 {
+		if err := kernel.Create(connection(unix.IPPROTO_UDP, uint16(1000+i), i%2 == 0)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	dumps, err := dial(0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer dumps.Close()
+	f := follower{w: NewWatcher(slog.New(slog.DiscardHandler), func(State) {}), r: newCollector(), dumps: dumps}
+	f.r.(*collector).entries[Listed] = make([]Entry, 0, 5000)
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := f.dump(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
