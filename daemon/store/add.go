@@ -81,6 +81,7 @@ type writer struct {
 	endpoints  dictionary[endpoint]
 	apps       dictionary[string]
 	cleaner    cleaner
+	tracker    tracker
 }
 
 // flowColumns is the number of columns of flows.
@@ -119,6 +120,9 @@ func (w *writer) prepare(ctx context.Context, classify func(string) (string, boo
 		w.apps.prepare(ctx, w, "SELECT id FROM apps WHERE name = ?",
 			"INSERT INTO apps (name) VALUES (?)"))
 	if err != nil {
+		return err
+	}
+	if err := w.tracker.prepare(ctx, w); err != nil {
 		return err
 	}
 	if w.last, err = w.statement(ctx, "SELECT max(id) FROM flows WHERE id BETWEEN ? AND ?"); err != nil {
@@ -193,7 +197,8 @@ func shown(n, group string) any {
 	return nil
 }
 
-// Add stores a batch of flows: all of them or, on error, none. Once it has
+// Add stores a batch of flows: all of them or, on error, none. Those that are
+// tracked take the place of what was stored of their connections. Once it has
 // returned, they survive the process. Times outside of the years 1970 to 35000
 // and byte counts over 1<<48 are stored as the nearest of those; of an address
 // the zone is not stored.
@@ -206,14 +211,13 @@ func (s *Store) Add(ctx context.Context, flows []flow.Flow) error {
 	ctx = context.WithoutCancel(ctx)
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
-	var deleted int64
-	err := s.w.transaction(ctx, func() error {
+	var added, deleted int64
+	err := s.w.transaction(ctx, func() (err error) {
 		batch := s.batch.Load() + 1
-		err := s.w.addAll(ctx, flows, batch)
-		if err != nil {
+		if added, err = s.w.addAll(ctx, flows, batch); err != nil {
 			return err
 		}
-		if deleted, err = s.deleteOldest(ctx, int64(len(flows))); err != nil {
+		if deleted, err = s.deleteOldest(ctx, added); err != nil {
 			return err
 		}
 		if err := s.w.cleanStep(ctx, s.flows.Load()); err != nil {
@@ -225,8 +229,9 @@ func (s *Store) Add(ctx context.Context, flows []flow.Flow) error {
 	if err != nil {
 		return fmt.Errorf("add %d flows to %s: %w", len(flows), s.path, err)
 	}
+	s.w.tracker.commit()
 	s.batch.Add(1)
-	s.flows.Add(int64(len(flows)) - deleted)
+	s.flows.Add(added - deleted)
 	s.w.cleaner.deleted += deleted
 	s.drain()
 	return nil
@@ -249,33 +254,66 @@ func (w *writer) transaction(ctx context.Context, f func() error) error {
 	w.names.forget()
 	w.endpoints.forget()
 	w.apps.forget()
+	w.tracker.rollback()
 	w.abortCleaning()
 	return err
 }
 
-// addAll inserts the flows.
-func (w *writer) addAll(ctx context.Context, flows []flow.Flow, batch int64) error {
+// addAll stores the flows, and tells by how many there are more.
+func (w *writer) addAll(ctx context.Context, flows []flow.Flow, batch int64) (more int64, err error) {
 	w.args, w.starts = w.args[:0], w.starts[:0]
 	for i := range flows {
-		if err := w.add(ctx, &flows[i], batch); err != nil {
-			return err
+		f := &flows[i]
+		if f.State != flow.Whole || f.Track.Hour > 0 {
+			n, err := w.put(ctx, f, batch)
+			if err != nil {
+				return 0, err
+			}
+			more += n
+			continue
 		}
+		if err := w.add(ctx, f, batch); err != nil {
+			return 0, err
+		}
+		more++
 		if len(w.starts) == manyRows {
 			if err := w.insertAll(ctx); err != nil {
-				return err
+				return 0, err
 			}
 		}
 	}
-	return w.insertEach(ctx)
+	return more, w.insertEach(ctx)
 }
 
 // add puts one flow into w.args.
 func (w *writer) add(ctx context.Context, f *flow.Flow, batch int64) error {
+	start, row, err := w.row(ctx, f, batch)
+	if err != nil {
+		return err
+	}
+	w.starts = append(w.starts, start)
+	for _, v := range row {
+		w.args = append(w.args, driver.NamedValue{Ordinal: len(w.args) + 1, Value: v})
+	}
+	return nil
+}
+
+// named numbers values as arguments of a statement.
+func named(row [flowColumns]driver.Value) []driver.NamedValue {
+	args := make([]driver.NamedValue, len(row))
+	for i, v := range row {
+		args[i] = driver.NamedValue{Ordinal: i + 1, Value: v}
+	}
+	return args
+}
+
+// row is a flow as its table has it, and its start.
+func (w *writer) row(ctx context.Context, f *flow.Flow, batch int64) (start int64, row [flowColumns]driver.Value, err error) {
 	nameID, appID := driver.Value(nil), driver.Value(nil)
 	if f.Name != "" {
 		id, err := w.names.id(ctx, f.Name)
 		if err != nil {
-			return err
+			return 0, row, err
 		}
 		w.names.mark(id)
 		nameID = id
@@ -283,19 +321,18 @@ func (w *writer) add(ctx context.Context, f *flow.Flow, batch int64) error {
 	if f.App != "" {
 		id, err := w.apps.id(ctx, f.App)
 		if err != nil {
-			return err
+			return 0, row, err
 		}
 		w.apps.mark(id)
 		appID = id
 	}
 	endpointID, err := w.endpoints.id(ctx, endpoint{f.Client, f.ClientAddr.WithZone(""), f.Interface})
 	if err != nil {
-		return err
+		return 0, row, err
 	}
 	w.endpoints.mark(endpointID)
-	start := min(max(f.Start, 0), maxTime)
-	w.starts = append(w.starts, start)
-	for _, v := range [flowColumns]driver.Value{
+	start = min(max(f.Start, 0), maxTime)
+	row = [flowColumns]driver.Value{
 		start<<idShift | w.number,
 		min(max(f.End-start, 0), maxTime),
 		endpointID,
@@ -306,11 +343,9 @@ func (w *writer) add(ctx context.Context, f *flow.Flow, batch int64) error {
 		int64(min(f.Sent, maxBytes)),
 		int64(min(f.Recvd, maxBytes)),
 		batch,
-	} {
-		w.args = append(w.args, driver.NamedValue{Ordinal: len(w.args) + 1, Value: v})
 	}
 	w.number = (w.number + 1) & (1<<idShift - 1)
-	return nil
+	return start, row, nil
 }
 
 // insertAll inserts the flows in w.args, of which there are manyRows.
@@ -331,7 +366,7 @@ func (w *writer) insertEach(ctx context.Context) error {
 		for j := range args {
 			args[j].Ordinal = j + 1
 		}
-		if err := w.insertAt(ctx, start, args); err != nil {
+		if _, err := w.insertAt(ctx, start, args); err != nil {
 			return err
 		}
 	}
@@ -340,21 +375,22 @@ func (w *writer) insertEach(ctx context.Context) error {
 }
 
 // insertAt inserts a flow under its id or, if that is taken, the next free one
-// of the millisecond start, or of a later one if there is none.
-func (w *writer) insertAt(ctx context.Context, start int64, args []driver.NamedValue) error {
+// of the millisecond start, or of a later one if there is none. It returns the
+// id.
+func (w *writer) insertAt(ctx context.Context, start int64, args []driver.NamedValue) (id int64, err error) {
 	ok, err := w.tryInsert(ctx, args)
 	for ; err == nil && !ok; start++ {
 		var last sql.NullInt64
 		first, end := start<<idShift, start<<idShift|(1<<idShift-1)
 		if err = w.last.QueryRowContext(ctx, first, end).Scan(&last); err != nil {
-			return err
+			return 0, err
 		}
 		if id := max(first, last.Int64+1); id <= end {
 			args[0].Value = id
 			ok, err = w.tryInsert(ctx, args)
 		}
 	}
-	return err
+	return args[0].Value.(int64), err
 }
 
 // tryInsert inserts the flow unless there is one with its id.
@@ -385,10 +421,21 @@ func (s *Store) deleteOldest(ctx context.Context, added int64) (int64, error) {
 		return 0, nil
 	}
 	n := min(excess, 2*added+1000)
-	r, err := s.w.conn.ExecContext(ctx, `DELETE FROM flows WHERE id <=
-		(SELECT id FROM flows ORDER BY id LIMIT 1 OFFSET ?)`, n-1)
+	var last int64
+	err := s.w.conn.QueryRowContext(ctx, "SELECT id FROM flows ORDER BY id LIMIT 1 OFFSET ?", n-1).Scan(&last)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("find the oldest flows: %w", err)
+	}
+	const past = " <= ? AND NOT EXISTS (SELECT 1 FROM tracked WHERE tracked.flow = "
+	r, err := s.w.conn.ExecContext(ctx, "DELETE FROM flows WHERE id"+past+"flows.id)", last)
 	if err != nil {
 		return 0, fmt.Errorf("delete the oldest flows: %w", err)
+	}
+	if _, err := s.w.conn.ExecContext(ctx, "DELETE FROM hours WHERE flow"+past+"hours.flow)", last); err != nil {
+		return 0, fmt.Errorf("delete the oldest flows' hours: %w", err)
 	}
 	return r.RowsAffected()
 }

@@ -2,6 +2,8 @@ package store
 
 import (
 	"database/sql"
+
+	"pakon/daemon/flow"
 )
 
 // sums are the expressions over an aggregate's flows by which Key sorts.
@@ -25,14 +27,15 @@ const shownColumn = "coalesce(n.shown, n.name, f.remote)"
 func aggregateRows(q Query, spans []span, c condition, after position) (string, []any) {
 	flows, args := selectFlows(`f.id AS id, (f.id >> 12) + f.duration AS ended, `+seconds+` AS seconds,
 		f.endpoint AS endpoint, e.client AS client, f.name AS name, `+shownColumn+` AS shown,
-		f.facts AS facts, f.app AS app, f.remote AS remote, f.sent AS sent, f.recvd AS recvd`, joinAll, spans, c)
+		f.facts AS facts, f.app AS app, f.remote AS remote, f.sent AS sent, f.recvd AS recvd,
+		f.id IN (SELECT flow FROM tracked WHERE running = 1) AS running`, joinAll, spans, c)
 	key := sums[q.Sort]
 	having := q.beyond(key, "min(id)", after)
 	// What all flows of a group have in common is the least and the greatest of
 	// its values; NULL, which min and max pass over, counts too.
 	groups := `SELECT ` + key + ` AS key, min(id) AS id, max(ended) AS ended, sum(seconds) AS seconds,
 			sum(sent) AS sent, sum(recvd) AS recvd, count(*) AS flows, client, shown,
-			min(facts) AS facts, max(facts) AS facts2, min(facts & 1) AS direction,
+			max(running) AS running, min(facts) AS facts, max(facts) AS facts2, min(facts & 1) AS direction,
 			CASE WHEN min(endpoint) = max(endpoint) THEN min(endpoint) END AS endpoint,
 			CASE WHEN min(name) = max(name) AND count(name) = count(*) THEN min(name) END AS name,
 			CASE WHEN min(app) = max(app) AND count(app) = count(*) THEN min(app) END AS app,
@@ -40,7 +43,7 @@ func aggregateRows(q Query, spans []span, c condition, after position) (string, 
 		FROM (` + flows + `) GROUP BY client, shown, facts >> 4 HAVING ` + having.String() +
 		q.order() + " LIMIT ?"
 	statement := `SELECT g.key AS key, g.id AS id, ended, seconds, sent, recvd, flows, g.client, g.shown, facts, facts2, direction,
-			e.address, e.interface, n.name, n.shown IS NOT NULL AND typeof(n.shown) = 'text', a.name, remote
+			e.address, e.interface, n.name, n.shown IS NOT NULL AND typeof(n.shown) = 'text', a.name, remote, running
 		FROM (` + groups + `) AS g
 		LEFT JOIN endpoints AS e ON e.id = g.endpoint
 		LEFT JOIN names AS n ON n.id = g.name
@@ -53,9 +56,9 @@ func scanAggregate(rows *sql.Rows, r *Row) error {
 	var owner, address, remote sql.RawBytes
 	var iface, name, app sql.NullString
 	var shown any
-	var grouped bool
+	var grouped, running bool
 	err := rows.Scan(&r.key, &r.id, &r.End, &r.Duration, &sent, &recvd, &r.Flows, &owner, &shown,
-		&least, &greatest, &direction, &address, &iface, &name, &grouped, &app, &remote)
+		&least, &greatest, &direction, &address, &iface, &name, &grouped, &app, &remote, &running)
 	if err != nil {
 		return err
 	}
@@ -68,6 +71,9 @@ func scanAggregate(rows *sql.Rows, r *Row) error {
 	r.Client, r.ClientAddr, r.Remote = mac(owner), addr(address), addr(remote)
 	if r.Client.IsZero() {
 		r.ClientAddr = addr(owner)
+	}
+	if running {
+		r.State = flow.Running
 	}
 	r.Interface, r.App = iface.String, app.String
 	r.Sent, r.Recvd = uint64(sent), uint64(recvd)

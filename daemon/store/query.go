@@ -72,7 +72,8 @@ type Query struct {
 // Row is a flow, or several put together: then Start is the earliest, End the
 // latest, Sent and Recvd are sums, and what differs between them is empty
 // (Direction: Out). If the address of the far end was a name to some of them,
-// it is the Name of all.
+// it is the Name of all. State tells whether the connection, or one of several,
+// is still running; Track is empty.
 type Row struct {
 	flow.Flow
 	Group    string // what the name belongs to, "" if it has no group
@@ -376,6 +377,11 @@ func (s *Store) readRows(ctx context.Context, q Query, query string, args []any)
 	}
 	if q.Aggregate {
 		return rows, nil
+	}
+	for i := range rows {
+		if s.w.tracker.runs(rows[i].id) {
+			rows[i].State = flow.Running
+		}
 	}
 	return rows, s.known.resolve(ctx, tx, since, rows, flows.refs)
 }

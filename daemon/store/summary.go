@@ -92,8 +92,9 @@ func (s *Store) totals(ctx context.Context, f Filter) (map[client.MAC]Total, err
 	return totals, rows.Err()
 }
 
-// Summary sums up flows. A flow belongs to the hour (day, ...) in which it
-// began, or the first of the filter's window if it began before. The rows come
+// Summary sums up flows. A flow counts into the hour (day, ...) in which it
+// began, or the first of the filter's window if it began before; its bytes into
+// those in which they moved, where that is known: see table hours. The rows come
 // in order of time if they are by time, else those with the most bytes first.
 func (s *Store) Summary(ctx context.Context, q SummaryQuery) ([]SummaryRow, error) {
 	s.querying.RLock()
@@ -152,7 +153,7 @@ func (s *Store) summary(ctx context.Context, q SummaryQuery) ([]SummaryRow, erro
 		return nil, err
 	}
 	if len(b.units) == 0 {
-		return s.sum(ctx, b, q.Limit, spans, c, SummaryRow{})
+		return s.sum(ctx, b, q.Limit, spans, c, part{q.Start, q.Start, q.End}, SummaryRow{})
 	}
 	return s.summaryByTime(ctx, b, q, spans, c)
 }
@@ -165,15 +166,20 @@ func (s *Store) summaryByTime(ctx context.Context, b by, q SummaryQuery, spans [
 		// The first period of a window has the flows that began before, too.
 		// All others have those that begin in them; skip where there are none.
 		if start > q.Start || q.Start == 0 {
-			var next sql.NullInt64
-			err := s.read.QueryRowContext(ctx, "SELECT min(id) FROM flows WHERE id >= ?", start<<idShift).Scan(&next)
+			var next, moved sql.NullInt64
+			err := s.read.QueryRowContext(ctx, "SELECT (SELECT min(id) FROM flows WHERE id >= ?), (SELECT min(hour) FROM hours WHERE hour >= ?)",
+				start<<idShift, start).Scan(&next, &moved)
 			if err != nil {
 				return nil, err
 			}
-			if !next.Valid {
+			if !next.Valid && !moved.Valid {
 				break
 			}
-			start = next.Int64 >> idShift
+			next.Int64 >>= idShift
+			if !next.Valid || moved.Valid && moved.Int64 < next.Int64 {
+				next = moved
+			}
+			start = next.Int64
 			spans = []span{{table: "flows AS f"}}
 			spans[0].and("f.id >= ?", start<<idShift)
 		}
@@ -186,7 +192,7 @@ func (s *Store) summaryByTime(ctx context.Context, b by, q SummaryQuery, spans [
 			end = min(end, q.End)
 		}
 		period.and("f.id < ?", end<<idShift)
-		rows, err := s.sum(ctx, b, q.Limit, spans, period, row)
+		rows, err := s.sum(ctx, b, q.Limit, spans, period, part{max(row.time(), q.Start), q.Start, end}, row)
 		if err != nil {
 			return nil, err
 		}
@@ -213,8 +219,59 @@ func largest(rows []SummaryRow, n int) []SummaryRow {
 	return rows[:min(n, len(rows))]
 }
 
-// sum sums up the flows of spans into rows that have the times of row.
-func (s *Store) sum(ctx context.Context, b by, limit int, spans []span, c condition, row SummaryRow) ([]SummaryRow, error) {
+// part is a part [start, end) of the window of a query that begins at window, in
+// Unix ms; an end of 0 is none.
+type part struct{ start, window, end int64 }
+
+// selectHours are the statements that put right what whole flows count: what of
+// the flows that begin in the part moved after it, and what moved in it of flows
+// that began before.
+func (p part) selectHours(c condition) (sql string, args []any) {
+	add := func(sign string, w condition) {
+		sql += " UNION ALL SELECT e.client, " + shownColumn + ", " + sign + "h.sent, " + sign + "h.recvd, 0, 0 FROM hours AS h CROSS JOIN flows AS f ON f.id = h.flow" +
+			joinAll + " WHERE " + w.String() + " AND " + c.String()
+		args = append(append(args, w.args...), c.args...)
+	}
+	if p.end > 0 {
+		var after condition
+		after.and("h.hour >= ? AND f.id >= ? AND f.id < ?", p.end, p.whole()<<idShift, p.end<<idShift)
+		add("-", after)
+	}
+	if p.start > p.window {
+		var before condition
+		before.and("h.hour >= ? AND h.hour < ? AND f.id < ?", p.start, p.end, p.start<<idShift)
+		add("", before)
+	}
+	return sql, args
+}
+
+// whole is the start from which flows count with all their bytes, but those of
+// later parts: in a window, also those that began less than an hour before.
+func (p part) whole() int64 {
+	if p.start > p.window {
+		return p.start
+	}
+	return max(p.start-longFlow, 0)
+}
+
+// inside is what of a column counts: of flows that began earlier than whole, what
+// is known of their hours in the part, or all if nothing is.
+func (p part) inside(column string) string {
+	if p.window == 0 || p.start > p.window {
+		return "f." + column
+	}
+	end := p.end
+	if end == 0 {
+		end = 2 * maxTime
+	}
+	return fmt.Sprintf(`CASE WHEN f.id < %d AND EXISTS (SELECT 1 FROM hours AS h WHERE h.flow = f.id)
+		THEN (SELECT coalesce(sum(h.%s), 0) FROM hours AS h WHERE h.flow = f.id AND h.hour > %d AND h.hour < %d)
+		ELSE f.%s END`, p.whole()<<idShift, column, p.window-longFlow, end, column)
+}
+
+// sum sums up the flows of spans, which are those of the part, into rows that
+// have the times of row.
+func (s *Store) sum(ctx context.Context, b by, limit int, spans []span, c condition, p part, row SummaryRow) ([]SummaryRow, error) {
 	columns, group := []string{"NULL", "NULL"}, []string{}
 	if b.client {
 		columns[0], group = "client", append(group, "client")
@@ -226,10 +283,12 @@ func (s *Store) sum(ctx context.Context, b by, limit int, spans []span, c condit
 	if len(group) > 0 {
 		groupBy = " GROUP BY " + strings.Join(group, ", ")
 	}
-	flows, args := selectFlows(`e.client AS client, `+shownColumn+` AS shown, f.sent AS sent, f.recvd AS recvd, `+
-		seconds+` AS seconds`, joinAll, spans, c)
+	flows, args := selectFlows(`e.client AS client, `+shownColumn+` AS shown, `+p.inside("sent")+` AS sent, `+p.inside("recvd")+` AS recvd, `+
+		seconds+` AS seconds, 1 AS one`, joinAll, spans, c)
+	hours, more := p.selectHours(c)
+	flows, args = flows+hours, append(args, more...)
 	result, err := s.read.QueryContext(ctx, `SELECT `+strings.Join(columns, ", ")+`,
-		sum(sent) AS sent, sum(recvd) AS recvd, count(*) AS flows, sum(seconds) AS seconds
+		sum(sent) AS sent, sum(recvd) AS recvd, sum(one) AS flows, sum(seconds) AS seconds
 		FROM (`+flows+`)`+groupBy+` HAVING count(*) > 0 ORDER BY sum(sent + recvd) DESC LIMIT ?`, append(args, limit)...)
 	if err != nil {
 		return nil, err
