@@ -41,7 +41,7 @@ func (t *Table) inside(ev *suricata.Event) (side, Fate) {
 		return source, RouterFlow
 	}
 	srcMAC, dstMAC := client.MAC(ev.SrcMAC), client.MAC(ev.DstMAC)
-	ifc, _ := t.clients.Interface(t.str(ev.Interface))
+	ifc, _ := t.clients.Interface(t.iface(ev.Interface))
 	switch {
 	case contains(ifc.Prefixes, src):
 		return source, Recorded

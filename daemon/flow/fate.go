@@ -24,6 +24,10 @@ const (
 	BadEvent                   // lacks what such an event must have
 	OtherEvent                 // of a kind that is not used
 	Disabled                   // monitoring is disabled
+	Counted                    // the end of a connection that the kernel counts
+	Earlier                    // the end of a connection that an earlier run has counted
+	HeadOnly                   // the end of what was seen of a connection that the kernel does not count
+	Uncounted                  // of connections only: the kernel has no counters for it
 	fates
 )
 
@@ -31,6 +35,7 @@ var fateNames = [fates]string{
 	"recorded", "named", "dns_answer", "dns_query", "dns_no_address", "no_name", "bad_name",
 	"unanswered", "dns_flow", "other_protocol", "router", "other_interface",
 	"excluded_client", "excluded_hostname", "bad_event", "other_event", "disabled",
+	"counted", "earlier", "head_only", "uncounted",
 }
 
 // String is the fate as status shows it.
@@ -39,7 +44,10 @@ func (f Fate) String() string { return fateNames[f] }
 // Counters count events by fate.
 type Counters struct {
 	fate         [fates]atomic.Uint64
+	conn         [fates]atomic.Uint64
 	namesDropped atomic.Uint64
+	zeroed       atomic.Uint64
+	unfollowed   atomic.Uint64
 }
 
 func (c *Counters) add(f Fate) { c.fate[f].Add(1) }
@@ -62,3 +70,21 @@ func (t *Table) Counts() []Count {
 // NamesDropped is how many names were forgotten before their connection ended
 // because too many connections were open.
 func (t *Table) NamesDropped() uint64 { return t.counters.namesDropped.Load() }
+
+// Connections returns the kernel's connections that have ended by what became of
+// them, those fates that connections can have.
+func (t *Table) Connections() []Count {
+	var out []Count
+	for _, f := range []Fate{Recorded, Unanswered, DNSFlow, RouterFlow, ExcludedClient, ExcludedName, Uncounted} {
+		out = append(out, Count{f, t.counters.conn[f].Load()})
+	}
+	return out
+}
+
+// Zeroed is how often a counter of the kernel was found to be less than before:
+// somebody else zeroes them.
+func (t *Table) Zeroed() uint64 { return t.counters.zeroed.Load() }
+
+// Unfollowed is how many connections were not followed because there were too
+// many.
+func (t *Table) Unfollowed() uint64 { return t.counters.unfollowed.Load() }

@@ -34,6 +34,19 @@ const (
 	UDP uint8 = 17
 )
 
+// State tells where a record stands.
+type State uint8
+
+// The states. Those after Whole belong to records that are made more than once,
+// of a connection that Track tells apart; the last of them holds.
+const (
+	Whole   State = iota // the connection has ended, and this is all of it
+	Running              // it goes on
+	Over                 // it has ended; the kernel may still count what comes late
+	Done                 // nothing of the record will change; only Track.Key is given
+	Void                 // it is not to be recorded: what was recorded is deleted; likewise
+)
+
 // Flow is the record of one connection of a client.
 type Flow struct {
 	Start, End  int64      // Unix time in milliseconds, first and last packet; End >= Start
@@ -48,4 +61,21 @@ type Flow struct {
 	App         string // application protocol as Suricata names it ("tls", "quic", ...); "" if unknown
 	Interface   string // the bridge it was seen on
 	Sent, Recvd uint64 // bytes, as seen from the client
+	State       State
+	Track       Track // of Whole, only the hour
+}
+
+// Track is what ties the records of a connection together, in this process and
+// after it.
+type Track struct {
+	Key       uint64 // tells the connection from the others of this process
+	ID        uint32 // the kernel's number for it
+	OtherPort uint16 // of the side that opened it
+	// Raw are the kernel's counters as last read: they may have been zeroed since
+	// the connection began.
+	RawSent, RawRecvd uint64
+	// Hour is the hour in which the connection last moved bytes, and how many it
+	// moved in it; 0 while that is the hour in which it began. Unix milliseconds.
+	Hour                int64
+	HourSent, HourRecvd uint64
 }

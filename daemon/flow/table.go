@@ -1,12 +1,15 @@
 // Package flow makes one record of each connection of a client: it joins what
-// Suricata's events tell of a connection, from its first name to its end,
-// decides whose it is and whether it is recorded at all, and hands the finished
-// flows on in batches. Names and clients are looked up through small
-// interfaces; storing is left to package store.
+// the kernel counts of a connection with what Suricata's events tell of it,
+// decides whose it is and whether it is recorded at all, and hands the flows on
+// in batches, those of long connections again and again while they run. Where
+// the kernel does not know a connection, Suricata's own count stands for it.
+// Clients are looked up through a small interface; storing is left to package
+// store.
 package flow
 
 import (
 	"net/netip"
+	"sync"
 	"sync/atomic"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -45,14 +48,32 @@ type Policy struct {
 	ExcludeMACs  map[client.MAC]bool    // clients that are never recorded
 	ExcludeNames func(name string) bool // names that are never recorded; may be nil
 	ExcludeAddrs map[netip.Addr]bool    // far ends that are never recorded
+	// HourOffset is how much after a full hour of UTC the hours of this place
+	// begin, in milliseconds: some zones are half an hour off.
+	HourOffset int64
 }
 
-// Table joins events to flows. Event and Flush are called from one goroutine;
-// the other methods from any.
+// Capture says how Suricata gets its packets.
+type Capture struct {
+	// Heads: it gets only the head of each connection, so its bytes are not
+	// those of the connection.
+	Heads bool
+	// Devices are those that stand for a monitored interface.
+	Devices map[string]string
+}
+
+// Table joins events and the kernel's connections to flows. Its methods may be
+// called from any goroutine.
 type Table struct {
 	clients  Clients
 	emit     func([]Flow)
 	policy   atomic.Pointer[Policy]
+	capture  atomic.Pointer[Capture]
+	counters Counters
+
+	mu       sync.Mutex
+	kernel   kernel
+	coverage coverage
 	pending  *simplelru.LRU[uint64, pending]
 	ended    *simplelru.LRU[tuple, pending] // by name
 	memory   *name.Memory
@@ -61,7 +82,6 @@ type Table struct {
 	batch    []Flow
 	buf      []byte
 	records  []name.Record
-	counters Counters
 }
 
 // pending is what is known of a connection before its end.
@@ -98,14 +118,18 @@ func New(clients Clients, emit func([]Flow)) *Table {
 		panic(err)
 	}
 	t.policy.Store(&Policy{})
+	t.capture.Store(&Capture{})
+	t.kernel.init()
 	return t
 }
 
-// SetPolicy replaces what is recorded from now on.
-func (t *Table) SetPolicy(p Policy) { t.policy.Store(&p) }
+// SetCapture says how Suricata gets its packets from now on.
+func (t *Table) SetCapture(c Capture) { t.capture.Store(&c) }
 
 // Event takes one event of Suricata.
 func (t *Table) Event(ev *suricata.Event) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if t.policy.Load().Off {
 		t.counters.add(Disabled)
 		return
@@ -124,6 +148,12 @@ func (t *Table) Event(ev *suricata.Event) {
 
 // Flush hands on the flows that are waiting for their batch to fill.
 func (t *Table) Flush() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.flush()
+}
+
+func (t *Table) flush() {
 	if len(t.batch) > 0 {
 		t.emit(t.batch)
 		clear(t.batch)
@@ -146,7 +176,7 @@ func (t *Table) dns(ev *suricata.Event) Fate {
 	if !addr.IsValid() {
 		return BadEvent
 	}
-	who := t.who(t.macOf(mac, t.str(ev.Interface), addr), addr)
+	who := t.who(t.macOf(mac, t.iface(ev.Interface), addr), addr)
 	n := 0
 	if ev.DNS.Version == 1 {
 		for i := range ev.DNS.Answers {
@@ -185,7 +215,29 @@ func (t *Table) named(ev *suricata.Event) Fate {
 	case !t.monitored(ev.Interface):
 		return OtherInterface
 	}
+	if c := t.connOf(ev); c != nil {
+		fate := t.state(&c.pending, ev)
+		if c.app == "" {
+			c.app = appOf(sourceOf(ev.Kind))
+		}
+		t.identify(c, ev)
+		t.touch(c)
+		return fate
+	}
 	p, _ := t.pending.Get(ev.FlowID)
+	fate := t.state(&p, ev)
+	if p == (pending{}) {
+		return fate
+	}
+	if t.pending.Add(ev.FlowID, p) {
+		t.counters.namesDropped.Add(1)
+	}
+	t.expect(ev)
+	return fate
+}
+
+// state takes the name that an event states into p.
+func (t *Table) state(p *pending, ev *suricata.Event) Fate {
 	stated, fate := t.clean(ev.Name)
 	if source := sourceOf(ev.Kind); stated != "" && source > p.source {
 		p.name, p.source = stated, source
@@ -198,12 +250,6 @@ func (t *Table) named(ev *suricata.Event) Fate {
 		if p.name = t.answered(ev, p.certificate); p.name != "" {
 			p.source = name.DNS
 		}
-	}
-	if p == (pending{}) {
-		return fate
-	}
-	if t.pending.Add(ev.FlowID, p) {
-		t.counters.namesDropped.Add(1)
 	}
 	if stated == "" {
 		return fate
@@ -218,8 +264,17 @@ func (t *Table) answered(ev *suricata.Event, certificate string) string {
 	if !addr.IsValid() || !ev.Dst.Addr().IsValid() {
 		return ""
 	}
-	who := t.who(t.macOf(client.MAC(ev.SrcMAC), t.str(ev.Interface), addr), addr)
+	who := t.who(t.macOf(client.MAC(ev.SrcMAC), t.iface(ev.Interface), addr), addr)
 	return t.memory.Lookup(who, ev.Dst.Addr(), ev.Time, certificate)
+}
+
+// appOf is the application protocol of a connection whose name the source told.
+func appOf(s name.Source) string {
+	switch s {
+	case name.TLS, name.QUIC, name.HTTP:
+		return s.String()
+	}
+	return ""
 }
 
 func sourceOf(k suricata.Kind) name.Source {
@@ -245,6 +300,9 @@ func trimWildcard(b []byte) []byte {
 func (t *Table) end(ev *suricata.Event) Fate {
 	p, _ := t.pending.Peek(ev.FlowID)
 	t.pending.Remove(ev.FlowID)
+	if fate := t.counted(ev); fate != Recorded {
+		return fate
+	}
 	switch {
 	case ev.Proto != TCP && ev.Proto != UDP:
 		return OtherProtocol
@@ -264,7 +322,7 @@ func (t *Table) end(ev *suricata.Event) Fate {
 	f := Flow{
 		Start: ev.Flow.Start, End: max(ev.Flow.Start, ev.Flow.End),
 		Client: client.MAC(ev.SrcMAC), ClientAddr: ev.Src.Addr(), Remote: ev.Dst.Addr(),
-		Proto: ev.Proto, App: t.str(ev.App), Interface: t.str(ev.Interface),
+		Proto: ev.Proto, App: t.str(ev.App), Interface: t.iface(ev.Interface),
 		Sent: ev.Flow.BytesToServer, Recvd: ev.Flow.BytesToClient,
 	}
 	here, there := ev.Src.Port(), ev.Dst.Port()
@@ -283,11 +341,17 @@ func (t *Table) end(ev *suricata.Event) Fate {
 	if !f.Client.IsZero() {
 		t.clients.Seen(f.Client, f.ClientAddr, f.Interface, f.End)
 	}
+	t.coverage.add(f.Interface, t.Hour(f.End), recorded, netBytes(f.Sent+f.Recvd, ev.Flow.PktsToServer+ev.Flow.PktsToClient), f.Name != "")
+	t.record(f)
+	return Recorded
+}
+
+// record hands a flow on with its batch.
+func (t *Table) record(f Flow) {
 	t.batch = append(t.batch, f)
 	if len(t.batch) == cap(t.batch) {
-		t.Flush()
+		t.flush()
 	}
-	return Recorded
 }
 
 // isDNS tells DNS itself, which is read for names and not recorded.
@@ -337,12 +401,23 @@ func (t *Table) monitored(iface []byte) bool {
 	if len(iface) == 0 {
 		return true
 	}
+	if _, ok := t.capture.Load().Devices[string(iface)]; ok {
+		return true
+	}
 	for _, i := range t.policy.Load().Interfaces {
 		if i == string(iface) {
 			return true
 		}
 	}
 	return false
+}
+
+// iface is the monitored interface that a captured one stands for.
+func (t *Table) iface(captured []byte) string {
+	if i, ok := t.capture.Load().Devices[string(captured)]; ok {
+		return i
+	}
+	return t.str(captured)
 }
 
 // macOf returns the client's MAC: the event's if it tells one of a client,

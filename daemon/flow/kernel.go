@@ -1,0 +1,744 @@
+package flow
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"pakon/daemon/client"
+	"pakon/daemon/conntrack"
+	"pakon/daemon/name"
+	"pakon/suricata"
+)
+
+const (
+	maxConns = 16384 // of the kernel's connections that are followed
+	maxPast  = 4096  // connections that have ended, whose ends Suricata may yet tell
+	maxEarly = 1024  // connections that Suricata told of before the kernel did
+	// shownAfter is the age in ms from which a connection that runs is recorded:
+	// most are over before, and are then recorded only once.
+	shownAfter = 2000
+	// slack is by how many ms the clocks of packets and of connections may differ.
+	slack = 2000
+	// plausible is the Unix time in ms before which a clock is not set yet: 2020.
+	plausible = 1577836800_000
+	// jump is the change in ms of the clock against time itself that is no drift.
+	jump = 2000
+	hour = 3_600_000
+)
+
+// kernel is what is known of the connections that the kernel tracks.
+type kernel struct {
+	active   bool
+	since    int64 // Unix ms: connections that ended later are known
+	timeouts conntrack.Timeouts
+	conns    map[key]*tracked
+	changed  []*tracked // that have changed since they were recorded
+	dumps    uint32     // counted
+	began    time.Time
+	serial   uint64
+	past     *simplelru.LRU[key, past]
+	lost     int64 // Unix ms: ends of connections that past had no room for
+	early    *simplelru.LRU[key, uint64]
+	networks []network
+}
+
+// end is one end of a connection.
+type end struct {
+	addr [16]byte
+	port uint16
+}
+
+// key tells connections apart as packets on a monitored interface show them,
+// whichever way they go: the lesser end comes first.
+type key struct {
+	a, b  end
+	proto uint8
+}
+
+func keyOf(x, y netip.AddrPort, proto uint8) key {
+	a, b := end{x.Addr().As16(), x.Port()}, end{y.Addr().As16(), y.Port()}
+	for i := range a.addr {
+		if a.addr[i] != b.addr[i] {
+			if a.addr[i] > b.addr[i] {
+				a, b = b, a
+			}
+			return key{a, b, proto}
+		}
+	}
+	if a.port > b.port {
+		a, b = b, a
+	}
+	return key{a, b, proto}
+}
+
+// past is a connection that has ended.
+type past struct {
+	id  uint32
+	end int64
+}
+
+// network is a monitored interface with its addresses.
+type network struct {
+	name     string
+	prefixes []netip.Prefix
+}
+
+// tracked is one connection of the kernel.
+type tracked struct {
+	pending
+	key            key
+	client, remote netip.AddrPort
+	id             uint32
+	proto          uint8
+	direction      Direction
+	fate           Fate // Recorded, or why it is not
+	mac            client.MAC
+	iface, far     string // where the client is, and the far end, if that is monitored, too
+	app            string
+	start, end     int64 // Unix ms; end is that of the last bytes as long as it runs
+
+	answered, assured bool
+	over              bool   // TCP has ended it
+	ended             bool   // it is followed no more
+	written           bool   // there is a record of it
+	dirty             bool   // the record is not of now
+	dump              uint32 // the last one that it was in
+
+	serial    uint64
+	base      [2]uint64 // bytes before the kernel's counters were zeroed, sent and received
+	raw       [2]uint64 // the kernel's counters of bytes
+	packets   uint64    // and of packets, both ways
+	hour      int64     // in which bytes last moved
+	before    [2]uint64 // bytes until the hour began
+	named     uint64    // bytes that count as named
+	seen      [2]uint64 // bytes that Suricata counted
+	zeroed    bool
+	grewAtEnd bool  // bytes moved after the last dump
+	stop      int64 // Unix ms, when the kernel forgot it; 0 if that was not told
+}
+
+func (k *kernel) init() {
+	k.conns = make(map[key]*tracked)
+	var err error
+	if k.past, err = simplelru.NewLRU(maxPast, func(_ key, p past) { k.lost = max(k.lost, p.end) }); err != nil {
+		panic(err) // the size is positive
+	}
+	if k.early, err = simplelru.NewLRU[key, uint64](maxEarly, nil); err != nil {
+		panic(err)
+	}
+}
+
+// total is what the connection moved, sent and received.
+func (c *tracked) total() [2]uint64 { return [2]uint64{c.base[0] + c.raw[0], c.base[1] + c.raw[1]} }
+
+// SetTimeouts tells how long the kernel remembers connections that are silent.
+func (t *Table) SetTimeouts(o conntrack.Timeouts) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.kernel.timeouts = o
+}
+
+// SetPolicy replaces what is recorded from now on. Connections that are not to
+// be recorded any more end here.
+func (t *Table) SetPolicy(p Policy) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.policy.Store(&p)
+	t.kernel.networks = nil
+	for _, c := range t.kernel.conns {
+		switch {
+		case p.Off || !t.monitored([]byte(c.iface)):
+			t.finish(c)
+		case c.fate == Recorded && p.ExcludeMACs[c.mac]:
+			t.void(c, ExcludedClient)
+		}
+	}
+	t.flush()
+}
+
+// Connection takes what the kernel tells of a connection.
+func (t *Table) Connection(k conntrack.Kind, e *conntrack.Entry, at time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if e.Proto != TCP && e.Proto != UDP || t.policy.Load().Off {
+		return
+	}
+	c := t.kernel.find(e)
+	if c != nil && c.id != e.ID {
+		// Its end was not told. What is told of an older one than that is over.
+		if k == conntrack.Ended {
+			return
+		}
+		t.finish(c)
+		c = nil
+	}
+	if k == conntrack.Listed && !e.Counted {
+		// It began while accounting was off: Suricata's count is all there is.
+		if c != nil {
+			t.counters.conn[Uncounted].Add(1)
+			t.drop(c)
+		}
+		return
+	}
+	if c == nil {
+		if c = t.begin(e, at); c == nil {
+			return
+		}
+	}
+	c.dump = t.kernel.dumps
+	c.answered = c.answered || e.Answered()
+	c.assured = c.assured || e.Status&conntrack.Assured != 0
+	t.times(c, k, e, at)
+	if e.Counted {
+		t.count(c, k, e, at)
+	}
+	if k == conntrack.Ended {
+		c.stop = at.UnixMilli()
+		if stop := e.Stop / 1e6; stop >= c.start && stop < c.stop {
+			c.stop = stop
+		}
+		t.finish(c)
+	}
+}
+
+// find returns the connection of an entry, whichever of its ends is translated.
+func (k *kernel) find(e *conntrack.Entry) *tracked {
+	if c, ok := k.conns[keyOf(e.Orig.Src, e.Orig.Dst, e.Proto)]; ok {
+		return c
+	}
+	if e.Reply.Src != e.Orig.Dst {
+		return k.conns[keyOf(e.Orig.Src, e.Reply.Src, e.Proto)]
+	}
+	return nil
+}
+
+// begin takes up a connection, if it is one of a monitored network.
+func (t *Table) begin(e *conntrack.Entry, at time.Time) *tracked {
+	k := &t.kernel
+	c := tracked{id: e.ID, proto: e.Proto, fate: Recorded}
+	switch iface := t.networkOf(e.Orig.Src.Addr()); {
+	case iface != "":
+		c.iface, c.client, c.remote = iface, e.Orig.Src, e.Orig.Dst
+		if far := e.Reply.Src.Addr(); !t.clients.RouterAddr(far) {
+			c.far = t.networkOf(far)
+		}
+	default:
+		if c.iface = t.networkOf(e.Reply.Src.Addr()); c.iface == "" {
+			return nil
+		}
+		c.direction, c.client, c.remote = In, e.Reply.Src, e.Orig.Src
+	}
+	switch {
+	case t.clients.RouterAddr(e.Orig.Src.Addr()):
+		c.fate = RouterFlow
+	case c.remote.Port() == 53 || c.client.Port() == 53 && c.direction == In:
+		c.fate = DNSFlow
+	}
+	c.key = keyOf(c.client, c.remote, c.proto)
+	if p, ok := k.past.Get(c.key); ok && p.id == c.id {
+		return nil // what is still told of it was counted
+	}
+	if len(k.conns) >= maxConns {
+		t.counters.unfollowed.Add(1)
+		return nil
+	}
+	c.start = at.UnixMilli()
+	if start := e.Start / 1e6; e.Start > 0 && start <= c.start && (start >= plausible || c.start < plausible) {
+		c.start = start
+	}
+	c.end = c.start
+	c.hour = t.Hour(c.start)
+	k.serial++
+	c.serial = k.serial
+	if id, ok := k.early.Get(c.key); ok {
+		k.early.Remove(c.key)
+		if p, ok := t.pending.Peek(id); ok {
+			c.pending, c.app = p, appOf(p.source)
+			t.pending.Remove(id)
+		}
+	}
+	c.mac, _ = t.clients.ByAddr(c.iface, c.client.Addr())
+	if c.fate == Recorded && t.policy.Load().ExcludeMACs[c.mac] {
+		c.fate = ExcludedClient
+	}
+	c.dump = k.dumps
+	k.conns[c.key] = &c
+	return &c
+}
+
+// networkOf is the monitored interface on whose network an address is, "" if it
+// is on none. The link-local addresses of IPv6 are on each: there the
+// neighbours tell.
+func (t *Table) networkOf(a netip.Addr) string {
+	k := &t.kernel
+	if k.networks == nil {
+		for _, name := range t.policy.Load().Interfaces {
+			if i, ok := t.clients.Interface(name); ok {
+				k.networks = append(k.networks, network{name, i.Prefixes})
+			}
+		}
+	}
+	for i := range k.networks {
+		if n := &k.networks[i]; contains(n.prefixes, a) {
+			if a.Is6() && a.IsLinkLocalUnicast() {
+				if _, ok := t.clients.ByAddr(n.name, a); !ok {
+					continue
+				}
+			}
+			return n.name
+		}
+	}
+	return ""
+}
+
+// times takes what an entry tells of the beginning and the end.
+func (t *Table) times(c *tracked, k conntrack.Kind, e *conntrack.Entry, at time.Time) {
+	now := at.UnixMilli()
+	if start := e.Start / 1e6; !c.written && e.Start > 0 && start < c.start && c.start-start < slack {
+		c.start = start
+	}
+	if c.over || !e.Over() {
+		return
+	}
+	c.over = true
+	// It may have ended before this is told: what is left of the time for which
+	// the kernel remembers it tells when.
+	if k == conntrack.Listed || k == conntrack.Ended {
+		all := t.kernel.timeouts.Close
+		if e.TCPState == conntrack.TimeWait {
+			all = t.kernel.timeouts.TimeWait
+		}
+		if left := time.Duration(e.Timeout) * time.Second; k == conntrack.Ended || left < all {
+			now -= max(0, all-left).Milliseconds()
+		}
+	}
+	c.end = max(c.start, now)
+	t.touch(c)
+}
+
+// count takes the counters of an entry.
+func (t *Table) count(c *tracked, k conntrack.Kind, e *conntrack.Entry, at time.Time) {
+	raw := [2]uint64{e.Sent.Bytes, e.Recvd.Bytes}
+	if c.direction == In {
+		raw[0], raw[1] = raw[1], raw[0]
+	}
+	packets := e.Sent.Packets + e.Recvd.Packets
+	old := c.total()
+	if raw[0] < c.raw[0] || raw[1] < c.raw[1] || packets < c.packets {
+		// Somebody has zeroed them, which is done to both directions at once.
+		c.base = old
+		c.zeroed = true
+		t.counters.zeroed.Add(1)
+	}
+	c.raw, c.packets = raw, packets
+	if c.total() == old {
+		return
+	}
+	if k == conntrack.Ended {
+		c.grewAtEnd = true
+	} else if !c.over {
+		c.end = max(c.end, at.UnixMilli())
+	}
+	t.grown(c, old, at)
+}
+
+// grown notes at what time the total became what it is.
+func (t *Table) grown(c *tracked, old [2]uint64, at time.Time) {
+	if h := t.Hour(at.UnixMilli()); h > c.hour && old != [2]uint64{} {
+		c.hour, c.before = h, old
+	}
+	s := other
+	if c.fate == Recorded {
+		s = recorded
+	}
+	now := c.total()
+	moved := now[0] + now[1] - old[0] - old[1]
+	named := c.source != name.None
+	if named {
+		c.named += moved
+	}
+	for _, iface := range []string{c.iface, c.far} {
+		t.coverage.add(iface, c.hour, s, moved, named)
+	}
+	t.touch(c)
+}
+
+// touch notes that a connection is to be recorded anew.
+func (t *Table) touch(c *tracked) {
+	if !c.dirty && c.fate == Recorded && !c.ended {
+		c.dirty = true
+		t.kernel.changed = append(t.kernel.changed, c)
+	}
+}
+
+// DumpBegins notes that the kernel's connections are told one after another.
+func (t *Table) DumpBegins(at time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	k := &t.kernel
+	if !k.began.IsZero() {
+		// Where the wall clock was set, what it said before moves with it.
+		if by := at.Round(0).Sub(k.began.Round(0)) - at.Sub(k.began); by.Abs() > jump*time.Millisecond {
+			t.shift(by.Milliseconds())
+		}
+	}
+	k.began = at
+	k.dumps++
+	k.networks = nil
+}
+
+// shift moves the times of all connections.
+func (t *Table) shift(by int64) {
+	t.kernel.since += by
+	for _, c := range t.kernel.conns {
+		if c.written {
+			// A record's place is its start.
+			t.void(c, c.fate)
+			t.kernel.serial++
+			c.serial = t.kernel.serial
+		}
+		c.start, c.end = c.start+by, c.end+by
+		c.hour, c.before = t.Hour(c.start), [2]uint64{}
+		t.touch(c)
+	}
+}
+
+// DumpEnds records what has changed. A connection that two dumps in a row did
+// not have is gone: one may have missed it, or its end is still to be told.
+func (t *Table) DumpEnds(_ time.Time, whole bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	k := &t.kernel
+	if !k.active {
+		k.active = true
+		k.since = k.began.UnixMilli()
+	}
+	if whole {
+		for _, c := range k.conns {
+			if k.dumps-c.dump >= 2 {
+				t.finish(c)
+			}
+		}
+	} else {
+		for _, c := range k.conns {
+			c.dump = max(c.dump, k.dumps-1) // as if it had been there
+		}
+	}
+	left := k.changed[:0]
+	for _, c := range k.changed {
+		if c.ended || !c.dirty {
+			continue
+		}
+		if !c.answered || !c.over && k.began.UnixMilli()-c.start < shownAfter {
+			left = append(left, c)
+			continue
+		}
+		t.write(c, false)
+	}
+	clear(k.changed[len(left):])
+	k.changed = left
+	t.flush()
+}
+
+// Suspend records everything as it stands, for a run to come.
+func (t *Table) Suspend() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, c := range t.kernel.changed {
+		if c.dirty && !c.ended {
+			t.write(c, false)
+		}
+	}
+	t.flush()
+}
+
+// Inactive notes that the kernel's connections are not told any more.
+func (t *Table) Inactive() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.kernel.active = false
+}
+
+// write records a connection as it stands; final if nothing will change.
+func (t *Table) write(c *tracked, final bool) {
+	c.dirty = false
+	total := c.total()
+	if c.fate != Recorded || !c.answered || total[0] == 0 || total[1] == 0 {
+		return
+	}
+	if c.mac.IsZero() {
+		c.mac, _ = t.clients.ByAddr(c.iface, c.client.Addr())
+	}
+	f := Flow{
+		Start: c.start, End: c.end, Client: c.mac, ClientAddr: c.client.Addr(), Remote: c.remote.Addr(),
+		Proto: c.proto, Direction: c.direction, App: c.app, Interface: c.iface,
+		Sent: total[0], Recvd: total[1], State: Running,
+		Track: Track{Key: c.serial, ID: c.id, RawSent: c.raw[0], RawRecvd: c.raw[1]},
+	}
+	f.Port, f.Track.OtherPort = c.remote.Port(), c.client.Port()
+	if c.direction == In {
+		f.Port, f.Track.OtherPort = f.Track.OtherPort, f.Port
+	}
+	if c.hour > t.Hour(c.start) {
+		f.Track.Hour, f.Track.HourSent, f.Track.HourRecvd = c.hour, total[0]-c.before[0], total[1]-c.before[1]
+	}
+	t.call(c, &f)
+	if fate := t.excluded(&f); fate != Recorded {
+		t.void(c, fate)
+		return
+	}
+	switch {
+	case final && !c.written:
+		f.State, f.Track = Whole, Track{Hour: f.Track.Hour, HourSent: f.Track.HourSent, HourRecvd: f.Track.HourRecvd}
+	case c.over || final:
+		f.State = Over
+	}
+	c.written = true
+	if !c.mac.IsZero() {
+		t.clients.Seen(c.mac, c.client.Addr(), c.iface, c.end)
+	}
+	t.record(f)
+}
+
+// call gives a flow its name, in the order of trust.
+func (t *Table) call(c *tracked, f *Flow) {
+	if c.source == name.None && c.direction == Out {
+		if n := t.memory.Lookup(t.who(c.mac, c.client.Addr()), c.remote.Addr(), c.start, c.certificate); n != "" {
+			c.name, c.source = n, name.DNS
+		}
+	}
+	f.Name, f.Source = c.name, c.source
+	if f.Source == name.None && c.certificate != "" {
+		f.Name, f.Source = c.certificate, name.Certificate
+	}
+	if total := f.Sent + f.Recvd; f.Source != name.None && c.named < total {
+		for _, iface := range []string{c.iface, c.far} {
+			t.coverage.name(iface, c.hour, total-c.named)
+		}
+		c.named = total
+	}
+}
+
+// void leaves a connection out, and deletes what was recorded of it.
+func (t *Table) void(c *tracked, fate Fate) {
+	if c.written {
+		t.record(Flow{State: Void, Track: Track{Key: c.serial}})
+		c.written = false
+	}
+	c.fate = fate
+	c.dirty = false
+}
+
+// finish records the end of a connection and follows it no more.
+func (t *Table) finish(c *tracked) {
+	if c.ended {
+		return
+	}
+	if end := t.lastPacket(c); end != c.end {
+		c.end = end
+		t.touch(c)
+	}
+	fate := c.fate
+	if total := c.total(); fate == Recorded && (!c.answered || total[0] == 0 || total[1] == 0) {
+		fate = Unanswered
+	}
+	if fate == Recorded && (c.dirty || !c.written || !c.over) {
+		c.over = true
+		before := c.written
+		t.write(c, true)
+		fate = c.fate
+		c.written = c.written && before // one that was recorded whole needs no more
+	}
+	if c.written {
+		t.record(Flow{State: Done, Track: Track{Key: c.serial}})
+	}
+	t.counters.conn[fate].Add(1)
+	t.drop(c)
+	t.kernel.past.Add(c.key, past{c.id, c.end})
+}
+
+// drop follows a connection no more.
+func (t *Table) drop(c *tracked) {
+	c.ended, c.dirty = true, false
+	delete(t.kernel.conns, c.key)
+}
+
+// lastPacket is when a connection that the kernel has forgotten last moved
+// bytes.
+func (t *Table) lastPacket(c *tracked) int64 {
+	switch {
+	case c.over || c.stop == 0:
+		return c.end
+	case c.proto == UDP:
+		// Silence ended it.
+		silent := t.kernel.timeouts.UDP
+		if c.assured {
+			silent = t.kernel.timeouts.UDPStream
+		}
+		last := c.stop - silent.Milliseconds()
+		if c.grewAtEnd {
+			return max(last, c.end) // after the last dump
+		}
+		return max(c.start, min(last, c.end))
+	case c.grewAtEnd:
+		return c.stop
+	}
+	return c.end
+}
+
+// connOf is the connection that an event belongs to, if the kernel tracks it.
+func (t *Table) connOf(ev *suricata.Event) *tracked {
+	if len(t.kernel.conns) == 0 || !ev.Src.Addr().IsValid() || !ev.Dst.Addr().IsValid() {
+		return nil
+	}
+	return t.kernel.conns[keyOf(ev.Src, ev.Dst, ev.Proto)]
+}
+
+// expect remembers that a connection has a name, before the kernel's word of it.
+func (t *Table) expect(ev *suricata.Event) {
+	if t.kernel.active && ev.Src.Addr().IsValid() && ev.Dst.Addr().IsValid() {
+		t.kernel.early.Add(keyOf(ev.Src, ev.Dst, ev.Proto), ev.FlowID)
+	}
+}
+
+// identify takes the client's MAC from an event.
+func (t *Table) identify(c *tracked, ev *suricata.Event) {
+	m := client.MAC(ev.SrcMAC)
+	if ev.Src != c.client {
+		m = client.MAC(ev.DstMAC)
+	}
+	if m.IsZero() || m.IsGroup() || m == c.mac || t.clients.RouterMAC(m) || c.fate != Recorded {
+		return
+	}
+	c.mac = m
+	if t.policy.Load().ExcludeMACs[m] {
+		t.void(c, ExcludedClient)
+	}
+}
+
+// counted takes the end of a connection that the kernel counts, or has counted.
+// It is Recorded if Suricata's count is to stand.
+func (t *Table) counted(ev *suricata.Event) Fate {
+	k := &t.kernel
+	heads := t.capture.Load().Heads
+	if !k.active && len(k.conns) == 0 && !heads || ev.Proto != TCP && ev.Proto != UDP ||
+		!ev.Src.Addr().IsValid() || !ev.Dst.Addr().IsValid() {
+		return Recorded
+	}
+	id := keyOf(ev.Src, ev.Dst, ev.Proto)
+	k.early.Remove(id)
+	if c := k.conns[id]; c != nil {
+		t.told(c, ev, heads)
+		return Counted
+	}
+	p, ok := k.past.Get(id)
+	switch {
+	case ok && ev.Flow.Start <= p.end+slack:
+		return Counted
+	case heads:
+		return HeadOnly
+	case k.active && (ev.Flow.End < k.since || ev.Flow.End <= k.lost):
+		return Earlier
+	}
+	return Recorded
+}
+
+// told takes what Suricata tells at the end of a connection, or of a part of it.
+func (t *Table) told(c *tracked, ev *suricata.Event, heads bool) {
+	if ev.Flow.Start < c.start-slack {
+		return // it was of an earlier one with the same ports
+	}
+	t.identify(c, ev)
+	if c.fate != Recorded {
+		return
+	}
+	if isDNS(ev) {
+		t.void(c, DNSFlow)
+		return
+	}
+	if app := t.str(ev.App); app != "" && app != c.app {
+		c.app = app
+		t.touch(c)
+	}
+	if heads {
+		return
+	}
+	up := netBytes(ev.Flow.BytesToServer, ev.Flow.PktsToServer)
+	down := netBytes(ev.Flow.BytesToClient, ev.Flow.PktsToClient)
+	if ev.Src != c.client {
+		up, down = down, up
+	}
+	c.seen[0] += up
+	c.seen[1] += down
+	if !c.zeroed {
+		return
+	}
+	// What moved between our last look and the zeroing is known to Suricata only.
+	old := c.total()
+	for i, total := range old {
+		c.base[i] += max(c.seen[i], total) - total
+	}
+	if c.total() != old {
+		t.grown(c, old, time.UnixMilli(max(c.end, c.start)))
+	}
+}
+
+// Hour is the start of the hour of this place that a time is in, in Unix
+// milliseconds.
+func (t *Table) Hour(ms int64) int64 {
+	offset := t.policy.Load().HourOffset
+	n := ms - offset
+	if n < 0 {
+		n -= hour - 1
+	}
+	return n/hour*hour + offset
+}
+
+// Running is how many connections that are recorded go on.
+func (t *Table) Running() int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := int64(0)
+	for _, c := range t.kernel.conns {
+		if c.fate == Recorded && c.answered && !c.over {
+			n++
+		}
+	}
+	return n
+}
+
+// Adopt takes up the connections whose records an earlier run has left. It must
+// be called before anything is told of connections.
+func (t *Table) Adopt(flows []Flow) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	k := &t.kernel
+	for i := range flows {
+		f := &flows[i]
+		c := &tracked{
+			id: f.Track.ID, proto: f.Proto, direction: f.Direction, mac: f.Client, iface: f.Interface, app: f.App,
+			start: f.Start, end: f.End, answered: true, over: f.State == Over, written: true, serial: f.Track.Key,
+			raw:  [2]uint64{f.Track.RawSent, f.Track.RawRecvd},
+			base: [2]uint64{f.Sent - min(f.Sent, f.Track.RawSent), f.Recvd - min(f.Recvd, f.Track.RawRecvd)},
+		}
+		c.name, c.source = f.Name, f.Source
+		here, there := f.Track.OtherPort, f.Port
+		if f.Direction == In {
+			here, there = there, here
+		}
+		c.client, c.remote = netip.AddrPortFrom(f.ClientAddr, here), netip.AddrPortFrom(f.Remote, there)
+		c.key = keyOf(c.client, c.remote, c.proto)
+		c.hour = t.Hour(c.start)
+		if f.Track.Hour > 0 {
+			c.hour = f.Track.Hour
+			c.before = [2]uint64{f.Sent - min(f.Sent, f.Track.HourSent), f.Recvd - min(f.Recvd, f.Track.HourRecvd)}
+		}
+		if c.source != name.None {
+			c.named = f.Sent + f.Recvd
+		}
+		k.serial = max(k.serial, c.serial)
+		k.conns[c.key] = c
+	}
+}

@@ -1,0 +1,519 @@
+package flow
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pakon/daemon/client"
+	"pakon/daemon/conntrack"
+	"pakon/daemon/name"
+)
+
+// began is when the connections of these tests begin: half a second before what
+// events say.
+var began = time.UnixMilli(1795348800400)
+
+// kernelConn is a connection as the kernel knows it; IPv4 is translated.
+func kernelConn(id uint32, proto uint8, from, to string) conntrack.Entry {
+	src, dst := netip.MustParseAddrPort(from), netip.MustParseAddrPort(to)
+	e := conntrack.Entry{ID: id, Proto: proto, Orig: conntrack.Tuple{Src: src, Dst: dst}, Reply: conntrack.Tuple{Src: dst, Dst: src}}
+	if src.Addr().Is4() {
+		e.Reply.Dst = netip.AddrPortFrom(netip.MustParseAddr("203.0.113.1"), src.Port())
+	}
+	return e
+}
+
+// kernelOf plays a kernel to a table.
+type kernelOf struct {
+	*Table
+	now     time.Time
+	entries []*conntrack.Entry
+	got     *[]Flow
+}
+
+func newKernelTable(t *testing.T, p Policy) *kernelOf {
+	t.Helper()
+	if p.Interfaces == nil {
+		p.Interfaces = []string{"br-lan"}
+	}
+	tab, got := newTable(home(), p)
+	tab.SetTimeouts(conntrack.Timeouts{UDP: 30 * time.Second, UDPStream: 120 * time.Second, TimeWait: 120 * time.Second, Close: 10 * time.Second})
+	k := &kernelOf{Table: tab, now: began, got: got}
+	k.dump()
+	return k
+}
+
+func (k *kernelOf) add(e conntrack.Entry) *conntrack.Entry {
+	k.entries = append(k.entries, &e)
+	k.Connection(conntrack.New, &e, k.now)
+	return &e
+}
+
+// dump tells of all connections, with their counters.
+func (k *kernelOf) dump() {
+	k.DumpBegins(k.now)
+	for _, e := range k.entries {
+		listed := *e
+		listed.Counted = true
+		k.Connection(conntrack.Listed, &listed, k.now)
+	}
+	k.DumpEnds(k.now, true)
+}
+
+// after lets time pass, and dumps.
+func (k *kernelOf) after(d time.Duration) {
+	k.now = k.now.Add(d)
+	k.dump()
+}
+
+// moved lets a connection move bytes.
+func moved(e *conntrack.Entry, sent, recvd uint64) {
+	e.Sent.Bytes += sent
+	e.Sent.Packets++
+	e.Recvd.Bytes += recvd
+	e.Recvd.Packets++
+	e.Status |= conntrack.SeenReply
+}
+
+func (k *kernelOf) update(e *conntrack.Entry) { k.Connection(conntrack.Updated, e, k.now) }
+
+func (k *kernelOf) end(e *conntrack.Entry) {
+	k.entries = slices.DeleteFunc(k.entries, func(o *conntrack.Entry) bool { return o == e })
+	last := *e
+	last.Counted = true
+	last.Stop = k.now.UnixNano()
+	k.Connection(conntrack.Ended, &last, k.now)
+	k.Flush()
+}
+
+// take returns what was recorded since the last call, in short.
+func (k *kernelOf) take() []string {
+	var out []string
+	for _, f := range *k.got {
+		states := [...]string{"whole", "running", "over", "done", "void"}
+		s := states[f.State]
+		if f.State < Done {
+			s += fmt.Sprintf(" %s %d/%d %q %d+%d", f.Direction, f.Port, f.Proto, f.Name, f.Sent, f.Recvd)
+			if f.Track.Hour > 0 {
+				s += fmt.Sprintf(" (%d+%d)", f.Track.HourSent, f.Track.HourRecvd)
+			}
+		}
+		out = append(out, s)
+	}
+	*k.got = nil
+	return out
+}
+
+func (k *kernelOf) expect(t *testing.T, what string, want ...string) {
+	t.Helper()
+	if got := k.take(); !slices.Equal(got, want) {
+		t.Errorf("%s: recorded\n%s\nwant\n%s", what, strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+const https = "203.0.113.80:443"
+
+// TestLongConnection: it is recorded while it runs, and its name comes when it
+// comes.
+func TestLongConnection(t *testing.T) {
+	k := newKernelTable(t, Policy{})
+	e := k.add(kernelConn(1, TCP, "192.168.1.10:50000", https))
+	k.expect(t, "a first packet")
+	moved(e, 100, 1000)
+	k.update(e)
+	k.after(time.Second)
+	k.expect(t, "after a second")
+	k.after(2 * time.Second)
+	k.expect(t, "after three", `running out 443/6 "" 100+1000`)
+	k.after(3 * time.Second)
+	k.expect(t, "nothing moved")
+	play(t, k.Table, strings.NewReader(browse.tls(`"sni":"Www.Example.ORG"`)))
+	moved(e, 1, 2)
+	k.after(3 * time.Second)
+	k.expect(t, "a name", `running out 443/6 "www.example.org" 101+1002`)
+	if k.Running() != 1 {
+		t.Errorf("%d run", k.Running())
+	}
+	e.TCPState = conntrack.TimeWait
+	k.update(e)
+	closed := k.now
+	if k.Running() != 0 {
+		t.Errorf("%d run after the end", k.Running())
+	}
+	moved(e, 10, 20)
+	k.after(3 * time.Second)
+	f := (*k.got)[0]
+	if f.Start != began.UnixMilli() || f.End != closed.UnixMilli() || f.Client != mac(phoneMAC) || f.Interface != "br-lan" ||
+		f.Source != name.TLS || f.App != "tls" || f.Remote != netip.MustParseAddr("203.0.113.80") {
+		t.Errorf("recorded %+v", f)
+	}
+	k.expect(t, "its end", `over out 443/6 "www.example.org" 111+1022`)
+	play(t, k.Table, strings.NewReader(browse.end())) // Suricata's word
+	k.after(3 * time.Second)
+	k.expect(t, "Suricata's count")
+	k.now = k.now.Add(2 * time.Minute)
+	k.end(e)
+	k.expect(t, "the last word", "done")
+	play(t, k.Table, strings.NewReader(browse.end()))
+	k.expect(t, "Suricata's count, late")
+	fates := map[string]uint64{}
+	for _, c := range k.Counts() {
+		fates[c.Fate.String()] = c.Events
+	}
+	if fates["counted"] != 2 || fates["recorded"] != 0 {
+		t.Errorf("fates %v", fates)
+	}
+}
+
+func TestShortConnections(t *testing.T) {
+	k := newKernelTable(t, Policy{})
+	tests := []struct {
+		name  string
+		entry conntrack.Entry
+		want  []string
+	}{
+		{"UDP", kernelConn(1, UDP, "192.168.1.10:1", "203.0.113.80:443"), []string{`whole out 443/17 "" 10+20`}},
+		{"IPv6", kernelConn(2, UDP, "[2001:db8:1::10]:1", "[2001:db8:f::80]:123"), []string{`whole out 123/17 "" 10+20`}},
+		{"DNS", kernelConn(3, UDP, "192.168.1.10:2", "203.0.113.80:53"), nil},
+		{"to the router", kernelConn(4, TCP, "192.168.1.10:3", "192.168.1.1:80"), []string{`whole out 80/6 "" 10+20`}},
+		{"by the router", kernelConn(5, TCP, "192.168.1.1:3", "192.168.1.10:80"), nil},
+		{"the router and the internet", kernelConn(6, TCP, "203.0.113.1:3", "203.0.113.80:80"), nil},
+		{"ICMP", kernelConn(7, 1, "192.168.1.10:0", "203.0.113.80:0"), nil},
+		{"another network", kernelConn(8, TCP, "10.0.0.1:3", "203.0.113.80:80"), nil},
+	}
+	in := kernelConn(9, TCP, "203.0.113.80:4000", "203.0.113.1:8080")
+	in.Reply = conntrack.Tuple{Src: netip.MustParseAddrPort("192.168.1.10:80"), Dst: in.Orig.Src}
+	tests = append(tests, struct {
+		name  string
+		entry conntrack.Entry
+		want  []string
+	}{"forwarded port", in, []string{`whole in 80/6 "" 20+10`}})
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			e := k.add(tt.entry)
+			moved(e, 10, 20)
+			k.now = k.now.Add(time.Second)
+			k.end(e)
+			k.expect(t, tt.name, tt.want...)
+		})
+	}
+	unanswered := k.add(kernelConn(20, UDP, "192.168.1.10:7", https))
+	unanswered.Sent.Bytes = 100
+	k.after(5 * time.Second)
+	k.end(unanswered)
+	k.expect(t, "no answer")
+	want := map[string]uint64{"recorded": 4, "unanswered": 1, "dns_flow": 1, "router": 1}
+	for _, c := range k.Connections() {
+		if c.Events != want[c.Fate.String()] {
+			t.Errorf("%v connections: %d, want %d", c.Fate, c.Events, want[c.Fate.String()])
+		}
+	}
+}
+
+// TestEndOfUDP: silence ends it, so its last packet was earlier than its end.
+func TestEndOfUDP(t *testing.T) {
+	k := newKernelTable(t, Policy{})
+	e := k.add(kernelConn(1, UDP, "192.168.1.10:50000", https))
+	moved(e, 10, 20)
+	e.Status |= conntrack.Assured
+	k.now = k.now.Add(125 * time.Second)
+	k.end(e)
+	if f := (*k.got)[0]; f.End-f.Start != 5000 {
+		t.Errorf("it lasted %d ms", f.End-f.Start)
+	}
+}
+
+// TestNameFirst: Suricata tells of a connection before the kernel does.
+func TestNameFirst(t *testing.T) {
+	k := newKernelTable(t, Policy{})
+	play(t, k.Table, strings.NewReader(browse.tls(`"sni":"first.example.org"`)))
+	e := k.add(kernelConn(1, TCP, "192.168.1.10:50000", https))
+	moved(e, 10, 20)
+	k.after(3 * time.Second)
+	k.expect(t, "after three seconds", `running out 443/6 "first.example.org" 10+20`)
+}
+
+func TestNameOfAnswer(t *testing.T) {
+	k := newKernelTable(t, Policy{})
+	play(t, k.Table, strings.NewReader(browse.answer("asked.example.org", "203.0.113.80")))
+	e := k.add(kernelConn(1, TCP, "192.168.1.10:50000", https))
+	moved(e, 10, 20)
+	k.after(3 * time.Second)
+	k.expect(t, "after three seconds", `running out 443/6 "asked.example.org" 10+20`)
+}
+
+// TestZeroed: another program zeroes the kernel's counters.
+func TestZeroed(t *testing.T) {
+	k := newKernelTable(t, Policy{})
+	e := k.add(kernelConn(1, TCP, "192.168.1.10:50000", https))
+	moved(e, 100, 1000)
+	k.after(3 * time.Second)
+	k.take()
+	e.Sent, e.Recvd = conntrack.Counter{}, conntrack.Counter{}
+	moved(e, 5, 2000) // one direction has outgrown what it was
+	k.after(3 * time.Second)
+	k.expect(t, "after the zeroing", `running out 443/6 "" 105+3000`)
+	if k.Zeroed() != 1 {
+		t.Errorf("noticed %d times", k.Zeroed())
+	}
+	// Suricata saw 7 and 70 bytes more, moved just before the zeroing.
+	c := browse
+	c.sent, c.recvd = 105+7+14, 3000+70+14
+	play(t, k.Table, strings.NewReader(c.end()))
+	k.after(3 * time.Second)
+	k.expect(t, "Suricata's word", `running out 443/6 "" 112+3070`)
+	k.end(e)
+	k.expect(t, "the end", `over out 443/6 "" 112+3070`, "done")
+}
+
+// TestLostEnd: the end was lost; the connection is gone, or another has its
+// ports.
+func TestLostEnd(t *testing.T) {
+	k := newKernelTable(t, Policy{})
+	e := k.add(kernelConn(1, TCP, "192.168.1.10:50000", https))
+	moved(e, 10, 20)
+	k.after(3 * time.Second)
+	k.take()
+	k.entries = nil
+	k.after(3 * time.Second)
+	k.expect(t, "one dump without it")
+	k.after(3 * time.Second)
+	k.expect(t, "two dumps without it", `over out 443/6 "" 10+20`, "done")
+
+	first := k.add(kernelConn(2, TCP, "192.168.1.10:50000", https))
+	moved(first, 1, 2)
+	k.after(3 * time.Second)
+	k.take()
+	k.entries = nil
+	second := k.add(kernelConn(3, TCP, "192.168.1.10:50000", https))
+	k.Flush()
+	k.expect(t, "another with its ports", `over out 443/6 "" 1+2`, "done")
+	k.end(first) // told after all: it is of another
+	k.expect(t, "the end of the first, late")
+	moved(second, 5, 6)
+	k.after(3 * time.Second)
+	k.expect(t, "the second", `running out 443/6 "" 5+6`)
+}
+
+// TestHours: bytes belong to the hour in which they moved.
+func TestHours(t *testing.T) {
+	k := newKernelTable(t, Policy{HourOffset: 30 * 60_000})
+	e := k.add(kernelConn(1, TCP, "192.168.1.10:50000", https))
+	moved(e, 1, 10)
+	k.after(29 * time.Minute)
+	k.expect(t, "in the first hour", `running out 443/6 "" 1+10`)
+	moved(e, 2, 20)
+	k.after(2 * time.Minute)
+	k.expect(t, "in the second", `running out 443/6 "" 3+30 (2+20)`)
+	moved(e, 3, 30)
+	k.after(time.Minute)
+	k.expect(t, "in the second still", `running out 443/6 "" 6+60 (5+50)`)
+	moved(e, 4, 40)
+	k.after(3 * time.Hour)
+	if f := (*k.got)[0]; f.Track.Hour != k.Hour(k.now.UnixMilli()) || f.Track.Hour%3_600_000 != 30*60_000 {
+		t.Errorf("the hour is %d", f.Track.Hour)
+	}
+	k.expect(t, "hours later", `running out 443/6 "" 10+100 (4+40)`)
+}
+
+// TestAdopt: a run goes on where the one before ended.
+func TestAdopt(t *testing.T) {
+	k := newKernelTable(t, Policy{})
+	e := k.add(kernelConn(1, TCP, "192.168.1.10:50000", https))
+	gone := k.add(kernelConn(2, TCP, "192.168.1.10:50001", https))
+	over := k.add(kernelConn(3, TCP, "192.168.1.10:50002", https))
+	moved(e, 10, 20)
+	moved(gone, 1, 2)
+	moved(over, 3, 4)
+	over.TCPState = conntrack.TimeWait
+	play(t, k.Table, strings.NewReader(browse.tls(`"sni":"kept.example.org"`)))
+	k.after(3 * time.Second)
+	kept := slices.Clone(*k.got)
+	for i := range kept {
+		kept[i].Track.Key = uint64(i + 1)
+	}
+
+	next := newKernelTable(t, Policy{})
+	next.Table, next.got = newTable(home(), Policy{Interfaces: []string{"br-lan"}})
+	next.Adopt(kept)
+	next.now, next.entries = k.now.Add(5*time.Second), []*conntrack.Entry{e, over}
+	moved(e, 100, 200)
+	next.dump()
+	next.expect(t, "the first dump", `running out 443/6 "kept.example.org" 110+220`)
+	next.after(3 * time.Second)
+	next.expect(t, "one is gone", `over out 443/6 "" 1+2`, "done")
+	e.Sent, e.Recvd = conntrack.Counter{}, conntrack.Counter{}
+	moved(e, 1, 2)
+	next.after(3 * time.Second)
+	next.expect(t, "zeroed since", `running out 443/6 "kept.example.org" 111+222`)
+	next.end(over)
+	next.expect(t, "what was over", "done")
+}
+
+// TestSuricataKnowsMore: what the kernel does not count is Suricata's.
+func TestSuricataKnowsMore(t *testing.T) {
+	later := conn{id: 5, src: "192.168.1.10:60000", dst: "203.0.113.90:443", srcMAC: phoneMAC, dstMAC: routerMAC, app: "tls", sent: 30, recvd: 40}
+	tests := []struct {
+		name    string
+		capture Capture
+		since   time.Duration // after the connection's start
+		want    []string
+		fate    Fate
+	}{
+		{"not tracked", Capture{}, -time.Minute, []string{`whole out 443/6 "" 30+40`}, Recorded},
+		{"ended before", Capture{}, time.Hour, nil, Earlier},
+		{"head only", Capture{Heads: true}, -time.Minute, nil, HeadOnly},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tab, got := newTable(home(), Policy{Interfaces: []string{"br-lan"}})
+			k := &kernelOf{Table: tab, now: began.Add(tt.since), got: got}
+			k.SetCapture(tt.capture)
+			k.dump()
+			play(t, tab, strings.NewReader(later.end()))
+			k.expect(t, tt.name, tt.want...)
+			if n := tab.Counts()[tt.fate].Events; n != 1 {
+				t.Errorf("%v: %d events", tt.fate, n)
+			}
+		})
+	}
+}
+
+// TestAccountingOff: a connection without counters is Suricata's.
+func TestAccountingOff(t *testing.T) {
+	k := newKernelTable(t, Policy{})
+	e := k.add(kernelConn(1, TCP, "192.168.1.10:50000", https))
+	e.Status |= conntrack.SeenReply
+	for range 3 {
+		k.DumpBegins(k.now)
+		k.Connection(conntrack.Listed, e, k.now)
+		k.DumpEnds(k.now, true)
+	}
+	k.expect(t, "without counters")
+	play(t, k.Table, strings.NewReader(browse.end()))
+	k.expect(t, "Suricata's count", `whole out 443/6 "" 1000+5000`)
+}
+
+func TestExcluded(t *testing.T) {
+	k := newKernelTable(t, Policy{ExcludeNames: func(n string) bool { return n == "secret.example.org" }})
+	e := k.add(kernelConn(1, TCP, "192.168.1.10:50000", https))
+	moved(e, 10, 20)
+	k.after(3 * time.Second)
+	k.expect(t, "before its name is known", `running out 443/6 "" 10+20`)
+	play(t, k.Table, strings.NewReader(browse.tls(`"sni":"secret.example.org"`)))
+	moved(e, 1, 2)
+	k.after(3 * time.Second)
+	k.expect(t, "with its name", "void")
+	moved(e, 1, 2)
+	k.after(3 * time.Second)
+	k.end(e)
+	k.expect(t, "afterwards")
+
+	other := k.add(kernelConn(2, TCP, "192.168.1.10:50009", https))
+	moved(other, 10, 20)
+	k.after(3 * time.Second)
+	k.take()
+	k.SetPolicy(Policy{Interfaces: []string{"br-lan"}, ExcludeMACs: map[client.MAC]bool{mac(phoneMAC): true}})
+	k.expect(t, "the client is left out", "void")
+	moved(other, 10, 20)
+	k.after(3 * time.Second)
+	k.expect(t, "and stays so")
+}
+
+// TestInterfaceNoLongerMonitored: its connections end; they are not begun anew.
+func TestInterfaceNoLongerMonitored(t *testing.T) {
+	k := newKernelTable(t, Policy{})
+	e := k.add(kernelConn(1, TCP, "192.168.1.10:50000", https))
+	moved(e, 10, 20)
+	k.after(3 * time.Second)
+	k.take()
+	k.SetPolicy(Policy{Interfaces: []string{"br-guest_turris"}})
+	k.expect(t, "without the interface", `over out 443/6 "" 10+20`, "done")
+	moved(e, 10, 20)
+	k.after(3 * time.Second)
+	k.expect(t, "afterwards")
+}
+
+// TestClockIsSet: what began when the clock stood at 1970 moves with it.
+func TestClockIsSet(t *testing.T) {
+	tab, got := newTable(home(), Policy{Interfaces: []string{"br-lan"}})
+	k := &kernelOf{Table: tab, now: time.UnixMilli(5_000_000), got: got}
+	real := time.UnixMilli(began.UnixMilli())
+	k.dump()
+	e := k.add(kernelConn(1, TCP, "192.168.1.10:50000", https))
+	moved(e, 10, 20)
+	k.after(3 * time.Second)
+	if f := (*k.got)[0]; f.Start != 5_000_000 {
+		t.Fatalf("began %v", time.UnixMilli(f.Start))
+	}
+	k.take()
+	k.mu.Lock()
+	k.shift(real.Sub(k.now).Milliseconds())
+	k.mu.Unlock()
+	k.now = real
+	k.dump()
+	if len(*k.got) != 2 || (*k.got)[0].State != Void {
+		t.Fatalf("recorded %+v", *k.got)
+	}
+	f := (*k.got)[1]
+	if want := real.Add(-3 * time.Second).UnixMilli(); f.Start != want {
+		t.Errorf("began %d, want %d", f.Start, want)
+	}
+	if f.Sent != 10 || f.State != Running || f.Track.Hour != 0 {
+		t.Errorf("recorded %+v", f)
+	}
+}
+
+func TestCoverage(t *testing.T) {
+	k := newKernelTable(t, Policy{})
+	e := k.add(kernelConn(1, TCP, "192.168.1.10:50000", https))
+	dns := k.add(kernelConn(2, UDP, "192.168.1.10:50001", "192.168.1.1:53"))
+	moved(e, 100, 900)
+	moved(dns, 10, 20)
+	k.after(3 * time.Second)
+	want := Coverage{Interface: "br-lan", Hour: k.Hour(k.now.UnixMilli()), Recorded: 1000, Other: 30}
+	if got := k.Coverage(); !slices.Equal(got, []Coverage{want}) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	play(t, k.Table, strings.NewReader(browse.tls(`"sni":"www.example.org"`)))
+	moved(e, 1, 9)
+	k.after(3 * time.Second)
+	want.Recorded, want.Named = 1010, 1010
+	if got := k.Coverage(); !slices.Equal(got, []Coverage{want}) {
+		t.Errorf("with a name: got %+v, want %+v", got, want)
+	}
+}
+
+func TestConnectionsAreBounded(t *testing.T) {
+	k := newKernelTable(t, Policy{})
+	for i := range maxConns + 100 {
+		k.add(kernelConn(uint32(i+1), TCP, fmt.Sprintf("192.168.1.10:%d", 1+i%65000), fmt.Sprintf("203.0.113.%d:443", 80+i/65000)))
+	}
+	if n := len(k.kernel.conns); n != maxConns || k.Unfollowed() != 100 {
+		t.Errorf("%d are followed, %d are not", n, k.Unfollowed())
+	}
+}
+
+func BenchmarkDump(b *testing.B) {
+	tab, _ := newTable(home(), Policy{Interfaces: []string{"br-lan"}})
+	entries := make([]conntrack.Entry, 5000)
+	for i := range entries {
+		entries[i] = kernelConn(uint32(i+1), TCP, fmt.Sprintf("192.168.1.10:%d", 1000+i), https)
+		entries[i].Counted = true
+		moved(&entries[i], 10, 20)
+	}
+	now := time.Now()
+	b.ReportAllocs()
+	for b.Loop() {
+		now = now.Add(3 * time.Second)
+		tab.DumpBegins(now)
+		for i := range entries {
+			tab.Connection(conntrack.Listed, &entries[i], now)
+		}
+		tab.DumpEnds(now, true)
+	}
+}
