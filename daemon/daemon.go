@@ -21,15 +21,13 @@ import (
 	"pakon/daemon/api"
 	"pakon/daemon/api/timespec"
 	"pakon/daemon/client"
+	"pakon/daemon/conntrack"
 	"pakon/daemon/flow"
+	"pakon/daemon/head"
 	"pakon/daemon/store"
 	"pakon/suricata"
 	"pakon/ubus"
 )
-
-// busPatience is how long the start waits for the bus to tell whether procd is
-// there, where it is not installed: on a machine for development.
-const busPatience = 5 * time.Second
 
 // options are the daemon's command line.
 type options struct {
@@ -115,6 +113,13 @@ type daemon struct {
 	bus     *ubus.Client
 	api     *api.API
 	monitor atomic.Pointer[suricata.Monitor] // nil until it is known what supervises; always with --no-suricata
+	kernel  *conntrack.Watcher
+	head    *head.Head
+	carried *carried
+
+	monitored  chan struct{} // closed once a monitored interface is there
+	captureDue chan struct{}
+	method     atomic.Pointer[method] // nil until it is chosen
 
 	reloading sync.Mutex // one reload at a time
 	settings  atomic.Pointer[settings]
@@ -150,15 +155,19 @@ func newDaemon(ctx context.Context, o options, log *slog.Logger) (_ *daemon, err
 	if err != nil {
 		return nil, errors.Join(err, d.events.Close())
 	}
+	d.monitored, d.captureDue = make(chan struct{}), make(chan struct{}, 1)
+	d.kernel = conntrack.NewWatcher(log, d.kernelChanged)
+	d.head = head.New(log)
 	d.clients = client.New(log)
 	d.clients.SetHosts(s.hosts)
 	d.writer = newWriter(d.store, log)
 	d.table = flow.New(d.clients, d.writer.add)
-	d.table.SetPolicy(s.policy())
+	d.table.SetPolicy(d.policy(s))
+	d.carried = newCarried(log, d.table.Hour)
 	d.bus = ubus.New(d.socket, log)
 	d.api = api.New(api.Config{
 		Store: d.store, Clients: d.clients, Classify: d.classify, Status: d.status, Reload: d.reload,
-		Location: func() *time.Location { return timespec.Location(o.root) }, Log: log,
+		Location: d.location, Log: log,
 	})
 	d.writer.stored = func(flows []flow.Flow) {
 		if err := d.api.Stored(flows); err != nil {
@@ -169,6 +178,26 @@ func newDaemon(ctx context.Context, o options, log *slog.Logger) (_ *daemon, err
 		return nil, errors.Join(err, d.store.Close(), d.events.Close())
 	}
 	return d, nil
+}
+
+func (d *daemon) location() *time.Location { return timespec.Location(d.root) }
+
+// policy is what of the traffic is recorded.
+func (d *daemon) policy(s *settings) flow.Policy {
+	p := s.policy()
+	p.HourOffset = zoneOffset(d.location())
+	return p
+}
+
+// interfaces are the monitored interfaces that there are.
+func (d *daemon) interfaces() []client.Interface {
+	var there []client.Interface
+	for _, name := range d.settings.Load().config.Monitor.Interfaces {
+		if i, ok := d.clients.Interface(name); ok {
+			there = append(there, i)
+		}
+	}
+	return there
 }
 
 // classify is what the lists in force say of a name.
@@ -190,9 +219,14 @@ func (d *daemon) run(ctx context.Context) error {
 	g.Go(func() error { return d.bus.Run(late) })
 	g.Go(func() error {
 		defer d.writer.finish()
-		defer d.table.Flush()
-		return d.events.Run(late, d.event, d.table.Flush)
+		defer d.table.Suspend()
+		sources, late := errgroup.WithContext(late)
+		sources.Go(func() error { return d.events.Run(late, d.event, d.table.Flush) })
+		sources.Go(func() error { return d.followKernel(late) })
+		return sources.Wait()
 	})
+	g.Go(func() error { return d.head.Run(late) })
+	g.Go(func() error { return d.carried.run(ctx, d.interfaces) })
 	g.Go(func() error { d.writer.run(); return nil })
 	g.Go(func() error { return d.follow(ctx) })
 	g.Go(func() error {
@@ -227,97 +261,8 @@ func (d *daemon) event(ev *suricata.Event) {
 	d.table.Event(ev)
 }
 
-// capture keeps Suricata running for the interfaces that are there, until the
-// context ends.
-func (d *daemon) capture(ctx context.Context) error {
-	if d.noSuricata {
-		<-ctx.Done()
-		return nil
-	}
-	service, keep := d.service(ctx)
-	if service == nil {
-		return nil
-	}
-	m := suricata.NewMonitor(suricata.Options{
-		RunDir: d.paths.run, Service: service, KeepRunning: keep, Log: d.log,
-		Changed: func(s suricata.State) { d.notify(string(s.Condition)) },
-	})
-	d.monitor.Store(m)
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-d.clients.Ready():
-	}
-	d.applyCapture()
-	return m.Run(ctx)
-}
-
-// service chooses what runs Suricata: procd where it is installed or on the
-// bus, and then Suricata goes on through a restart of the daemon, else the
-// daemon itself. It is nil if the context ends before that is known.
-func (d *daemon) service(ctx context.Context) (_ suricata.Service, keep func() bool) {
-	var enough <-chan time.Time
-	_, err := os.Stat(d.paths.procd)
-	installed := err == nil
-	if !installed {
-		enough = time.After(busPatience)
-	}
-	select {
-	case <-ctx.Done():
-		return nil, nil
-	case <-d.bus.Ready():
-	case <-enough:
-	}
-	if installed {
-		// It may run a Suricata already: beside a second one each flow would
-		// be recorded twice. If it is not on the bus (yet), it is asked again.
-		return suricata.NewProcd(d.bus, d.log), d.restarting
-	}
-	procd, err := suricata.HasProcd(ctx, d.bus)
-	switch {
-	case ctx.Err() != nil:
-		return nil, nil
-	case procd:
-		return suricata.NewProcd(d.bus, d.log), d.restarting
-	case err != nil:
-		d.log.Warn("procd can not be asked for; Suricata is run without it", "err", err)
-	}
-	return suricata.NewChild(filepath.Join(d.paths.run, "suricata.json"), d.log), nil
-}
-
-// restarting tells whether the daemon ends only to be started again.
-func (d *daemon) restarting() bool {
-	_, err := os.Stat(d.paths.restart)
-	return err == nil
-}
-
-func (d *daemon) notify(state string) {
-	if err := d.api.NotifySuricata(state); err != nil {
-		d.log.Warn("state of Suricata could not be told on the bus", "err", err)
-	}
-}
-
-// applyCapture tells Suricata's monitor which of the configured interfaces
-// there are.
-func (d *daemon) applyCapture() {
-	m := d.monitor.Load()
-	if m == nil {
-		return
-	}
-	var there []string
-	monitor := d.settings.Load().config.Monitor
-	if monitor.Enabled {
-		for _, name := range monitor.Interfaces {
-			if i, ok := d.clients.Interface(name); ok && i.Up {
-				there = append(there, name)
-			}
-		}
-	}
-	m.Apply(suricata.Settings{Interfaces: there})
-}
-
-// follow reacts to interfaces that come and go, and to SIGHUP, which asks to
-// read the configuration again.
+// follow reacts to interfaces that come and go, to what else decides on the
+// capture, and to SIGHUP, which asks to read the configuration again.
 func (d *daemon) follow(ctx context.Context) error {
 	defer signal.Stop(d.hup)
 	for {
@@ -325,12 +270,30 @@ func (d *daemon) follow(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-d.clients.Changes():
-			d.applyCapture()
+			d.applyCapture(ctx)
+		case <-d.head.Changes():
+			d.applyCapture(ctx)
+		case <-d.captureDue:
+			d.applyCapture(ctx)
 		case <-d.hup:
 			if err := d.reload(ctx); err != nil {
 				d.log.Error("reload failed", "err", err)
 			}
 		}
+		d.noteMonitored()
+	}
+}
+
+// noteMonitored begins to follow the kernel's connections once there is
+// something to be monitored.
+func (d *daemon) noteMonitored() {
+	select {
+	case <-d.monitored:
+		return
+	default:
+	}
+	if d.settings.Load().config.Monitor.Enabled && len(d.interfacesUp()) > 0 {
+		close(d.monitored)
 	}
 }
 
@@ -341,9 +304,9 @@ func (d *daemon) reload(ctx context.Context) error {
 	s := d.read(d.settings.Load())
 	d.settings.Store(s)
 	d.clients.SetHosts(s.hosts)
-	d.table.SetPolicy(s.policy())
+	d.table.SetPolicy(d.policy(s))
 	d.store.SetMaxFlows(s.config.Monitor.DatabaseLimit)
-	d.applyCapture()
+	d.recapture()
 	// The caller may leave; then the lists are to hold for all names all the same.
 	if err := d.store.Reclassify(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("apply the lists to recorded names: %w", err)

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"pakon/daemon/api"
+	"pakon/daemon/flow"
+	"pakon/daemon/head"
 	"pakon/suricata"
 )
 
@@ -18,14 +20,22 @@ func (d *daemon) status(ctx context.Context) api.Status {
 		Version:   version,
 		Uptime:    time.Since(d.started),
 		BytesFrom: "suricata",
+		Conntrack: d.conntrackStatus(),
 		Suricata:  d.suricataStatus(),
 		Events:    d.eventStatus(),
-		Flows:     api.FlowStatus{Limit: set.config.Monitor.DatabaseLimit, Lost: d.writer.lost.Load()},
+		Flows:     api.FlowStatus{Running: d.table.Running(), Limit: set.config.Monitor.DatabaseLimit, Lost: d.writer.lost.Load()},
 		Database:  api.DatabaseStatus{Path: d.paths.live},
 		Config:    api.ConfigStatus{Loaded: set.loaded, Problems: set.problems},
 	}
+	if s.Conntrack.Active && d.kernel.State().Any {
+		s.BytesFrom = "conntrack"
+	}
 	if set.config.Monitor.Enabled {
 		s.Mode = "tap"
+		if used := d.method.Load(); used != nil {
+			s.Mode = used.mode()
+			s.Capture = d.captureStatus(used)
+		}
 	}
 	s.Lists.Groups, s.Lists.Ignored = set.lists.Len()
 	if set.refused != nil {
@@ -40,6 +50,7 @@ func (d *daemon) status(ctx context.Context) api.Status {
 		s.Flows.Live, s.Flows.Oldest, s.Flows.Newest = st.Flows, unixMilli(st.Oldest), unixMilli(st.Newest)
 		s.Database.Bytes, s.Database.Names, s.Database.Clients = st.Bytes, st.Names, st.Clients
 	}
+	covered := d.table.Coverage()
 	for _, name := range set.config.Monitor.Interfaces {
 		state := "missing"
 		if i, ok := d.clients.Interface(name); ok {
@@ -48,9 +59,49 @@ func (d *daemon) status(ctx context.Context) api.Status {
 				state = "up"
 			}
 		}
-		s.Interfaces = append(s.Interfaces, api.InterfaceStatus{Name: name, State: state})
+		s.Interfaces = append(s.Interfaces, api.InterfaceStatus{Name: name, State: state, Coverage: coverage(name, d.carried.of(name), covered)})
 	}
 	s.Warnings = warnings(&s, set)
+	return s
+}
+
+// coverage joins what an interface carried with what of it is known.
+func coverage(name string, carried []carriedHour, known []flow.Coverage) []api.CoverageStatus {
+	var hours []api.CoverageStatus
+	for _, c := range carried {
+		h := api.CoverageStatus{Hour: time.UnixMilli(c.hour), Carried: c.bytes}
+		for _, k := range known {
+			if k.Interface == name && k.Hour == c.hour {
+				h.Recorded, h.Named, h.Other = k.Recorded, k.Named, k.Other
+			}
+		}
+		hours = append(hours, h)
+	}
+	return hours
+}
+
+func (d *daemon) captureStatus(used *method) api.CaptureStatus {
+	s := api.CaptureStatus{Way: used.way.String(), Why: used.why, Offload: used.offload}
+	if used.way == head.None {
+		s.Way = "af-packet"
+	}
+	st := d.head.State()
+	s.Restored = st.Restored
+	if st.Err != nil {
+		s.Error = st.Err.Error()
+	}
+	return s
+}
+
+func (d *daemon) conntrackStatus() api.ConntrackStatus {
+	st := d.kernel.State()
+	s := api.ConntrackStatus{
+		Active: st.Active, Problem: st.Problem, Switched: st.Switched, Entries: st.Entries, Listing: st.DumpTime,
+		Lost: st.Lost, Zeroed: d.table.Zeroed(), Unfollowed: d.table.Unfollowed(),
+	}
+	for _, f := range d.table.Connections() {
+		s.Fates = append(s.Fates, api.Count{Name: f.Fate.String(), N: f.Events})
+	}
 	return s
 }
 
@@ -58,6 +109,7 @@ func (d *daemon) suricataStatus() api.SuricataStatus {
 	var s api.SuricataStatus
 	if e := d.engine.Load(); e != nil {
 		s.Packets, s.Drops = e.KernelPackets, e.KernelDrops
+		s.NotNamed = e.SSNMemcapDrop + e.SegmentMemcapDrop + e.InsertDataNormalFail + e.FlowMemcap
 	}
 	m := d.monitor.Load()
 	if m == nil {
@@ -68,6 +120,10 @@ func (d *daemon) suricataStatus() api.SuricataStatus {
 		return s
 	}
 	st := m.State()
+	if used := d.method.Load(); used != nil && used.way == head.NFLOG {
+		// Suricata does not know what the kernel drops of a netfilter log.
+		s.Packets, s.Drops = d.logDrops(st.PID, s.Packets)
+	}
 	s.State, s.Version, s.PID, s.Since = string(st.Condition), st.Version, st.PID, st.Since
 	s.Restarts, s.Error = st.Restarts, st.LastError
 	if st.Reason != "" {
@@ -101,9 +157,25 @@ func warnings(s *api.Status, set *settings) []string {
 	if !monitor.Enabled {
 		return append(w, "Monitoring is disabled: set pakon.monitor.enabled to 1.")
 	}
-	if monitor.Mode == "filter" {
-		w = append(w, "This version has no mode 'filter'; 'tap' is used.")
+	if monitor.Mode == "filter" && s.Capture.Why != "" {
+		w = append(w, "Mode 'filter' can not be used, 'tap' is: "+s.Capture.Why)
 	}
+	if s.Capture.Offload != "" {
+		w = append(w, s.Capture.Offload)
+	}
+	if s.Capture.Error != "" {
+		w = append(w, "The rules that hand Suricata its packets are not as they should be: "+s.Capture.Error)
+	}
+	if s.Conntrack.Problem != "" {
+		w = append(w, "Bytes are counted by Suricata, and seen at the end of a connection only: "+s.Conntrack.Problem)
+	}
+	if s.Conntrack.Zeroed > 0 {
+		w = append(w, zeroedWarning(s.Conntrack.Zeroed, s.Mode == "tap"))
+	}
+	if s.Conntrack.Unfollowed > 0 {
+		w = append(w, "There were more connections than can be followed: flows are lacking.")
+	}
+	w = append(w, coverageWarnings(s)...)
 	for _, i := range s.Interfaces {
 		switch i.State {
 		case "missing":
@@ -119,11 +191,42 @@ func warnings(s *api.Status, set *settings) []string {
 	if s.Suricata.Drops > s.Suricata.Packets/100 {
 		w = append(w, fmt.Sprintf("Suricata missed %d of %d packets: names and bytes may be lacking.", s.Suricata.Drops, s.Suricata.Packets))
 	}
+	if s.Suricata.NotNamed > 0 {
+		w = append(w, fmt.Sprintf("Suricata left out %d connections or pieces of data for want of memory: names may be lacking.", s.Suricata.NotNamed))
+	}
 	if s.Events.Dropped > 0 {
 		w = append(w, fmt.Sprintf("%d events were dropped because the router was too busy: flows are lacking.", s.Events.Dropped))
 	}
 	if s.Database.Error != "" {
 		w = append(w, "The database can not be written: "+s.Database.Error)
+	}
+	return w
+}
+
+// An hour in which an interface carried at least coverageBytes is looked at:
+// less is mostly noise of the network itself.
+const (
+	coverageBytes = 20 << 20
+	coverageLeast = 80 // percent
+)
+
+// coverageWarnings are about interfaces much of whose traffic is not accounted
+// for, in the last two hours.
+func coverageWarnings(s *api.Status) []string {
+	if !s.Conntrack.Active {
+		return nil // what goes on is not seen until its end
+	}
+	var w []string
+	for _, i := range s.Interfaces {
+		for _, h := range i.Coverage[max(0, len(i.Coverage)-2):] {
+			if h.Carried < coverageBytes {
+				continue
+			}
+			if known := 100 * (h.Recorded + h.Other) / h.Carried; known < coverageLeast {
+				w = append(w, fmt.Sprintf("Of what %s carried in the hour from %s, only %d %% belongs to connections that the kernel tracks.",
+					i.Name, h.Hour.Format("15:04"), known))
+			}
+		}
 	}
 	return w
 }

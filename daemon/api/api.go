@@ -58,12 +58,15 @@ type API struct {
 	Config
 	now    func() time.Time
 	object *ubus.Object
-	stored int64 // flows told to Stored so far
+	stored int64 // flows told of by Stored so far
+	// told are the running connections that were told of, by Track.Key, and
+	// whether their end was, too.
+	told map[uint64]bool
 }
 
 // New returns the object, which is on no bus until Object is published.
 func New(c Config) *API {
-	a := &API{Config: c, now: time.Now}
+	a := &API{Config: c, now: time.Now, told: make(map[uint64]bool)}
 	flowFilter := []ubus.Arg{
 		{Name: "start", Type: ubus.TypeString},
 		{Name: "end", Type: ubus.TypeString},

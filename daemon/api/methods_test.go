@@ -84,10 +84,19 @@ func TestClients(t *testing.T) {
 
 func TestStatus(t *testing.T) {
 	full := Status{
-		Version: "3.0.0", Uptime: 3*time.Hour + 1500*time.Millisecond, Mode: "tap", BytesFrom: "suricata",
-		Interfaces: []InterfaceStatus{{"br-lan", "up"}, {"br-guest_turris", "missing"}},
+		Version: "3.0.0", Uptime: 3*time.Hour + 1500*time.Millisecond, Mode: "filter", BytesFrom: "conntrack",
+		Capture: CaptureStatus{Way: "mirror", Why: "no particular reason", Offload: "Flow offloading is on for br-lan.", Restored: 1, Error: "gone"},
+		Conntrack: ConntrackStatus{Active: true, Problem: "net.netfilter.nf_conntrack_acct is 0", Switched: []string{"net.netfilter.nf_conntrack_timestamp"},
+			Entries: 5000, Listing: 12345 * time.Microsecond, Lost: 1, Zeroed: 2, Unfollowed: 3, Fates: []Count{{"recorded", 4}, {"unanswered", 0}}},
+		Interfaces: []InterfaceStatus{
+			{Name: "br-lan", State: "up", Coverage: []CoverageStatus{
+				{Hour: testNow.Truncate(time.Hour).Add(-time.Hour), Carried: 1000, Recorded: 900, Named: 800, Other: 50},
+				{Hour: testNow.Truncate(time.Hour), Carried: 5 << 30, Recorded: 4 << 30, Named: 3 << 30, Other: 1 << 29},
+			}},
+			{Name: "br-guest_turris", State: "missing"},
+		},
 		Suricata: SuricataStatus{State: "running", Version: "7.0.10", PID: 1234, Since: testNow.Add(-time.Hour), Restarts: 2,
-			Error: "exit status 1", Packets: 1 << 40, Drops: 17},
+			Error: "exit status 1", Packets: 1 << 40, Drops: 17, NotNamed: 18},
 		Events: EventStatus{Types: []Count{{"dns", 3}, {"flow", 5_000_000_000}}, Fates: []Count{{"recorded", 2}},
 			Malformed: 1, TooLong: 2, Dropped: 3, NamesDropped: 4, Connections: 5},
 		Flows:    FlowStatus{Running: 6, Live: 7, Limit: 3_000_000, Lost: 8, Oldest: testNow.Add(-20 * time.Hour), Newest: testNow},

@@ -35,20 +35,46 @@ func (a *API) NotifyClient(d client.Device) error {
 
 // Stored tells subscribers of flows that were stored: "flows", in the form of
 // the method query and with "hidden", and "before", how many were told earlier,
-// by which those who listen notice what the bus has lost. It is called by one
-// goroutine and costs nothing while nobody listens.
+// by which those who listen notice what the bus has lost. A connection that
+// goes on is told of when it is first stored and when it is over. It is called
+// by one goroutine and costs next to nothing while nobody listens.
 func (a *API) Stored(flows []flow.Flow) error {
+	news := a.news(flows)
 	before := a.stored
-	a.stored += int64(len(flows))
-	if !a.object.HasSubscribers() {
+	a.stored += int64(len(news))
+	if len(news) == 0 || !a.object.HasSubscribers() {
 		return nil
 	}
 	var errs []error
-	for chunk := range slices.Chunk(flows, chunkFlows) {
+	for chunk := range slices.Chunk(news, chunkFlows) {
 		errs = append(errs, a.notifyFlows(chunk, before))
 		before += int64(len(chunk))
 	}
 	return errors.Join(errs...)
+}
+
+// news are the flows that are to be told of.
+func (a *API) news(flows []flow.Flow) []flow.Flow {
+	if !slices.ContainsFunc(flows, func(f flow.Flow) bool { return f.State != flow.Whole }) {
+		return flows
+	}
+	news := make([]flow.Flow, 0, len(flows))
+	for i := range flows {
+		f := &flows[i]
+		over, known := a.told[f.Track.Key]
+		switch f.State {
+		case flow.Whole:
+			news = append(news, *f)
+		case flow.Done, flow.Void:
+			delete(a.told, f.Track.Key)
+		case flow.Running, flow.Over:
+			if !known || f.State == flow.Over && !over {
+				news = append(news, *f)
+			}
+			a.told[f.Track.Key] = f.State == flow.Over
+		}
+	}
+	return news
 }
 
 func (a *API) notifyFlows(flows []flow.Flow, before int64) error {

@@ -171,8 +171,7 @@ func (a *API) appendFlow(b *ubus.Builder, r *store.Row) {
 	b.String("app_proto", bounded(r.App))
 	b.Int("sent", count(r.Sent))
 	b.Int("recvd", count(r.Recvd))
-	// The store holds flows that have ended.
-	b.Bool("running", false)
+	b.Bool("running", r.State == flow.Running)
 	if r.Direction == flow.In {
 		b.String("direction", r.Direction.String())
 	}

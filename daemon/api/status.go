@@ -17,6 +17,8 @@ type Status struct {
 	// BytesFrom tells what the flows' bytes are counted by: "suricata" (with link
 	// headers) or "conntrack" (without).
 	BytesFrom  string
+	Capture    CaptureStatus
+	Conntrack  ConntrackStatus
 	Interfaces []InterfaceStatus // those configured, in that order
 	Suricata   SuricataStatus
 	Events     EventStatus
@@ -27,10 +29,45 @@ type Status struct {
 	Warnings   []string // what the user should know or do, each a sentence
 }
 
+// CaptureStatus is how Suricata gets its packets.
+type CaptureStatus struct {
+	Way     string // "af-packet", "nflog" or "mirror"; "" if nothing is captured
+	Why     string // why it is not as the configuration wants it, "" if it is
+	Offload string // what flow offloading means for it, "" if there is none
+	// Restored is how often rules of ours in nftables had to be put back.
+	Restored int
+	Error    string // what is amiss with the rules, "" if nothing is
+}
+
+// ConntrackStatus is the state of the kernel's connection tracking as a source.
+type ConntrackStatus struct {
+	Active     bool
+	Problem    string        // what is missing or wrong, "" if nothing is
+	Switched   []string      // settings of the kernel that were switched on
+	Entries    int           // connections of all networks in the last listing
+	Listing    time.Duration // that it took
+	Lost       uint64        // how often the kernel dropped events
+	Zeroed     uint64        // counters that another program has zeroed
+	Unfollowed uint64        // connections that were too many to be followed
+	Fates      []Count       // connections that have ended, by what became of them
+}
+
 // InterfaceStatus is one monitored interface.
 type InterfaceStatus struct {
 	Name  string
 	State string // "up", "down" or "missing"
+	// Coverage are the latest hours, the newest last.
+	Coverage []CoverageStatus
+}
+
+// CoverageStatus is what of an interface's traffic in an hour is known, in
+// bytes without link headers.
+type CoverageStatus struct {
+	Hour     time.Time
+	Carried  uint64 // by the interface
+	Recorded uint64 // of flows
+	Named    uint64 // of flows with a name
+	Other    uint64 // of connections that are not recorded
 }
 
 // SuricataStatus is the state of the events' source.
@@ -43,6 +80,9 @@ type SuricataStatus struct {
 	Error    string    // the last one, "" if none
 	Packets  uint64    // received from the kernel by the process
 	Drops    uint64    // packets that the kernel dropped before the process read them
+	// NotNamed counts connections or data that Suricata left out for want of
+	// memory or of earlier packets.
+	NotNamed uint64
 }
 
 // EventStatus tells what came from Suricata and what became of it.
@@ -106,14 +146,13 @@ func (a *API) status(ctx context.Context, _ ubus.Table, b *ubus.Builder) error {
 	b.Int("time", a.now().Unix())
 	b.String("mode", s.Mode)
 	b.String("bytes_from", s.BytesFrom)
+	s.Capture.append(b)
 	b.Array("interfaces")
 	for _, i := range s.Interfaces {
-		b.Table("")
-		b.String("name", i.Name)
-		b.String("state", i.State)
-		b.Close()
+		i.append(b)
 	}
 	b.Close()
+	s.Conntrack.append(b)
 	s.Suricata.append(b)
 	s.Events.append(b)
 	s.Flows.append(b)
@@ -131,6 +170,48 @@ func (a *API) status(ctx context.Context, _ ubus.Table, b *ubus.Builder) error {
 	return nil
 }
 
+func (s *CaptureStatus) append(b *ubus.Builder) {
+	b.Table("capture")
+	b.String("way", s.Way)
+	b.String("why", line(s.Why))
+	b.String("offload", line(s.Offload))
+	b.Int("restored", int64(s.Restored))
+	b.String("error", line(s.Error))
+	b.Close()
+}
+
+func (s *InterfaceStatus) append(b *ubus.Builder) {
+	b.Table("")
+	b.String("name", s.Name)
+	b.String("state", s.State)
+	b.Array("coverage")
+	for _, c := range s.Coverage {
+		b.Table("")
+		b.Int("hour", c.Hour.Unix())
+		b.Int("carried", count(c.Carried))
+		b.Int("recorded", count(c.Recorded))
+		b.Int("named", count(c.Named))
+		b.Int("other", count(c.Other))
+		b.Close()
+	}
+	b.Close()
+	b.Close()
+}
+
+func (s *ConntrackStatus) append(b *ubus.Builder) {
+	b.Table("conntrack")
+	b.Bool("active", s.Active)
+	b.String("problem", line(s.Problem))
+	appendLines(b, "switched_on", s.Switched)
+	b.Int("entries", int64(s.Entries))
+	b.Int("listing_us", s.Listing.Microseconds())
+	b.Int("lost", count(s.Lost))
+	b.Int("zeroed", count(s.Zeroed))
+	b.Int("unfollowed", count(s.Unfollowed))
+	appendCounts(b, "fates", s.Fates)
+	b.Close()
+}
+
 func (s *SuricataStatus) append(b *ubus.Builder) {
 	b.Table("suricata")
 	b.String("state", s.State)
@@ -141,6 +222,7 @@ func (s *SuricataStatus) append(b *ubus.Builder) {
 	b.String("error", line(s.Error))
 	b.Int("packets", count(s.Packets))
 	b.Int("drops", count(s.Drops))
+	b.Int("not_named", count(s.NotNamed))
 	b.Close()
 }
 

@@ -75,7 +75,7 @@ func (c *command) showOptions(o *showOptions) []option {
 		flag('A', "aggregate", "one row for each device, host and port", &o.aggregate),
 		flag('j', "json", "print JSON: an array with an array for each row", &c.json),
 		flag(0, "csv", "print CSV, sizes in bytes and durations in seconds", &o.csv),
-		flag(0, "follow", "print new flows as they end, until interrupted;\nwith -j one JSON array a line", &o.follow),
+		flag(0, "follow", "print new flows as they begin and as they end (those that\nlast a while twice), until interrupted;\nwith -j one JSON array a line", &o.follow),
 		{0, "by", "KEY[,KEY]", "sums by client, hostname, hour, day, week or month", func(s string) error {
 			o.by = s
 			return checkBy(s)
@@ -259,7 +259,7 @@ func (c *command) walk(ctx context.Context, o *showOptions) error {
 type flowRow struct {
 	start, duration, port, sent, recvd int64
 	client, host, proto, app           string
-	in                                 bool
+	in, running                        bool
 }
 
 // readFlow reads one flow of a reply. The host is called by its group, else by
@@ -283,5 +283,6 @@ func readFlow(t ubus.Table) flowRow {
 	}
 	direction, _ := t.String("direction")
 	f.in = direction == "in"
+	f.running, _ = t.Bool("running")
 	return f
 }

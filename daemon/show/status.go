@@ -58,6 +58,12 @@ func (s *statusText) write(t ubus.Table) {
 	uptime, _ := t.Int("uptime")
 	s.line("Pakon", "%s, running for %s", version, span(time.Duration(uptime)*time.Second))
 	s.capture(t)
+	if how, ok := t.Table("capture"); ok {
+		s.how(how)
+	}
+	if connections, ok := t.Table("conntrack"); ok {
+		s.conntrack(connections)
+	}
 	if suricata, ok := t.Table("suricata"); ok {
 		s.suricata(suricata)
 	}
@@ -103,6 +109,75 @@ func (s *statusText) capture(t ubus.Table) {
 		interfaces = []string{"none"}
 	}
 	s.line("Interfaces", "%s", strings.Join(interfaces, ", "))
+	for _, v := range list {
+		i, _ := v.(ubus.Table)
+		s.coverage(i)
+	}
+}
+
+// how tells how packets come.
+func (s *statusText) how(t ubus.Table) {
+	if way, _ := t.String("way"); way != "" {
+		s.line("Capture", "%s", way)
+	}
+	if why, _ := t.String("why"); why != "" {
+		s.line("", "because %s", why)
+	}
+	if offload, _ := t.String("offload"); offload != "" {
+		s.line("", "%s", offload)
+	}
+	if n, _ := t.Int("restored"); n > 0 {
+		s.line("", "its rules were put back %s", times(n))
+	}
+	s.problem(t)
+}
+
+// coverage tells what of the present hour is known.
+func (s *statusText) coverage(i ubus.Table) {
+	hours, _ := i.Array("coverage")
+	if len(hours) == 0 {
+		return
+	}
+	name, _ := i.String("name")
+	h, _ := hours[len(hours)-1].(ubus.Table)
+	hour, _ := h.Int("hour")
+	carried, _ := h.Int("carried")
+	recorded, _ := h.Int("recorded")
+	named, _ := h.Int("named")
+	other, _ := h.Int("other")
+	s.line("", "%s since %s: carried %s, %.0f %% of it recorded, %.0f %% not to be recorded; %.0f %% of the recorded has a name", name,
+		time.Unix(hour, 0).In(s.loc).Format("15:04"), strings.TrimSpace(size(carried)), percent(recorded, carried), percent(other, carried), percent(named, recorded))
+}
+
+func (s *statusText) conntrack(t ubus.Table) {
+	if active, _ := t.Bool("active"); !active {
+		if problem, _ := t.String("problem"); problem != "" {
+			s.line("Connections", "not followed: %s", problem)
+		}
+		return
+	}
+	entries, _ := t.Int("entries")
+	listing, _ := t.Int("listing_us")
+	s.line("Connections", "%d known to the kernel, listed in %.1f ms", entries, float64(listing)/1000)
+	fates, _ := t.Table("fates")
+	if c := counts(fates); c != "none" {
+		s.line("", "ended: %s", c)
+	}
+	for _, l := range []struct{ key, text string }{
+		{"lost", "events were lost %s and made good by listing all"},
+		{"zeroed", "counters were zeroed by another program %s"},
+		{"unfollowed", "there were too many connections to follow one more %s"},
+	} {
+		if n, _ := t.Int(l.key); n > 0 {
+			s.line("", l.text, times(n))
+		}
+	}
+	if switched, _ := t.Array("switched_on"); len(switched) > 0 {
+		s.line("", "switched on: %s", strings.Trim(fmt.Sprint([]any(switched)), "[]"))
+	}
+	if problem, _ := t.String("problem"); problem != "" {
+		s.line("", "%s", problem)
+	}
 }
 
 func (s *statusText) suricata(t ubus.Table) {

@@ -78,7 +78,11 @@ type flowTable struct {
 }
 
 func (t *flowTable) add(f flowRow) {
-	t.table.add(t.layout.cells(&f, seconds(f.duration), shortHost(clean(f.host)), size(f.sent), size(f.recvd))...)
+	duration := seconds(f.duration)
+	if f.running {
+		duration += "+"
+	}
+	t.table.add(t.layout.cells(&f, duration, shortHost(clean(f.host)), size(f.sent), size(f.recvd))...)
 }
 
 // jsonLines prints each flow as a JSON array on a line of its own.
