@@ -12,7 +12,7 @@ BUILD     := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 FUZZTIME  ?= 3s
 SCRIPTS   := $(wildcard files/etc/init.d/* files/etc/uci-defaults/*) .ci/run tests/tools
 
-.PHONY: build demo test lint fuzz bench size install tools clean
+.PHONY: build demo test lint fuzz bench bench-capture size install tools clean
 
 build:
 	$(BUILD) -o $(BIN)/pakon ./daemon
@@ -46,6 +46,10 @@ fuzz:
 bench: build
 	GOARCH=arm GOARM=7 $(BUILD) -o $(BIN)/pakon-arm ./daemon
 	$(GO) run ./tests/bench -pakon $(BIN)/pakon -arm $(BIN)/pakon-arm -out bench.json
+
+# What capturing costs, in a router made of network namespaces: needs root.
+bench-capture: tools build
+	$(GO) run ./tests/capture -pakon $(BIN)/pakon -ubus $(BIN)/ubus -out bench.json
 
 # What the binary weighs, and what of it each dependency. (What is larger than the
 # file is memory that begins as zeros.)

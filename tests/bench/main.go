@@ -20,6 +20,7 @@ import (
 	"runtime"
 	"time"
 
+	"pakon/tests/figures"
 	"pakon/tests/household"
 )
 
@@ -39,7 +40,7 @@ func main() {
 }
 
 func run(ctx context.Context, pakon, arm, out string, events, rows int) error {
-	var r report
+	var r figures.Report
 	if err := ingest(ctx, &r, pakon, events); err != nil {
 		return fmt.Errorf("measure ingestion: %w", err)
 	}
@@ -51,14 +52,14 @@ func run(ctx context.Context, pakon, arm, out string, events, rows int) error {
 		if err != nil {
 			return err
 		}
-		r.add("binary_arm_mb", float64(fi.Size())/1e6, "MB", below(12))
+		r.Add("binary_arm_mb", float64(fi.Size())/1e6, "MB", figures.Below(12))
 	}
-	r.print(os.Stdout)
-	return r.save(out)
+	r.Print(os.Stdout)
+	return r.Save(out)
 }
 
 // ingest measures what an event costs, from the socket to a stored flow.
-func ingest(ctx context.Context, r *report, pakon string, events int) error {
+func ingest(ctx context.Context, r *figures.Report, pakon string, events int) error {
 	cfg := household.Default()
 	cfg.Events = events
 	cfg.End = time.Now()
@@ -97,16 +98,16 @@ func ingest(ctx context.Context, r *report, pakon string, events int) error {
 	if err != nil {
 		return err
 	}
-	r.add("ingest_cpu_us", micros(after-before)/float64(events), "us/event", below(2))
-	r.add("encoding_json_us", micros(yardstick)/float64(events), "us/event", none)
-	r.add("ingest_rss_mb", rss, "MB", none)
-	r.add("live_bytes_per_flow", float64(bytes)/float64(flows), "bytes", below(80))
+	r.Add("ingest_cpu_us", micros(after-before)/float64(events), "us/event", figures.Below(2))
+	r.Add("encoding_json_us", micros(yardstick)/float64(events), "us/event", figures.None)
+	r.Add("ingest_rss_mb", rss, "MB", figures.None)
+	r.Add("live_bytes_per_flow", float64(bytes)/float64(flows), "bytes", figures.Below(80))
 	return d.stop()
 }
 
 // queries measures a day of flows, without and with peer-to-peer: its pages,
 // the memory they take, and what they do to ingestion.
-func queries(ctx context.Context, r *report, pakon string, rows int) error {
+func queries(ctx context.Context, r *figures.Report, pakon string, rows int) error {
 	for _, h := range []struct {
 		prefix string
 		p2p    float64
@@ -124,7 +125,7 @@ func queries(ctx context.Context, r *report, pakon string, rows int) error {
 	return nil
 }
 
-func day(ctx context.Context, r *report, pakon, prefix string, lines []byte, flows int) error {
+func day(ctx context.Context, r *figures.Report, pakon, prefix string, lines []byte, flows int) error {
 	d, err := startDaemon(ctx, pakon)
 	if err != nil {
 		return err
@@ -150,8 +151,8 @@ func day(ctx context.Context, r *report, pakon, prefix string, lines []byte, flo
 		}
 		first, walk = append(first, f), append(walk, w)
 	}
-	r.add(prefix+"day_first_page_ms", millis(median(first)), "ms", below(20))
-	r.add(prefix+"day_walk_ms", millis(median(walk)), "ms", below(500))
+	r.Add(prefix+"day_first_page_ms", millis(median(first)), "ms", figures.Below(20))
+	r.Add(prefix+"day_walk_ms", millis(median(walk)), "ms", figures.Below(500))
 	rss, err := d.memory("VmHWM")
 	if err != nil {
 		return err
@@ -159,7 +160,7 @@ func day(ctx context.Context, r *report, pakon, prefix string, lines []byte, flo
 	if prefix != "" {
 		return d.stop()
 	}
-	r.add("daemon_rss_mb", rss, "MB", below(24))
+	r.Add("daemon_rss_mb", rss, "MB", figures.Below(24))
 	if err := disturbed(ctx, r, d); err != nil {
 		return err
 	}
@@ -168,7 +169,7 @@ func day(ctx context.Context, r *report, pakon, prefix string, lines []byte, flo
 
 // disturbed measures a stream of events at a steady rate, alone and while
 // one-day queries run.
-func disturbed(ctx context.Context, r *report, d *daemon) error {
+func disturbed(ctx context.Context, r *figures.Report, d *daemon) error {
 	const (
 		events = 150_000
 		rate   = 25_000 // a second; a busy household makes a hundredth of it
@@ -210,8 +211,8 @@ func disturbed(ctx context.Context, r *report, d *daemon) error {
 		}
 		lost = dropped
 	}
-	r.add("ingest_slowdown_pct", 100*(took[1].Seconds()/took[0].Seconds()-1), "%", below(10))
-	r.add("ingest_lost", float64(lost), "events", exactly(0))
+	r.Add("ingest_slowdown_pct", 100*(took[1].Seconds()/took[0].Seconds()-1), "%", figures.Below(10))
+	r.Add("ingest_lost", float64(lost), "events", figures.Exactly(0))
 	return nil
 }
 

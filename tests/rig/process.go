@@ -92,6 +92,9 @@ func (p *Process) collect(stderr io.Reader, echo io.Writer) {
 	_, _ = io.Copy(io.Discard, stderr)
 }
 
+// PID is the number of the process.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
 // Said is what the program said so far.
 func (p *Process) Said() string {
 	p.mu.Lock()

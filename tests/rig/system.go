@@ -166,6 +166,21 @@ type Status struct {
 		Name  string `json:"name"`
 		State string `json:"state"`
 	} `json:"interfaces"`
+	Capture struct {
+		Way      string `json:"way"`
+		Why      string `json:"why"`
+		Offload  string `json:"offload"`
+		Restored int    `json:"restored"`
+		Error    string `json:"error"`
+	} `json:"capture"`
+	Conntrack struct {
+		Active  bool              `json:"active"`
+		Problem string            `json:"problem"`
+		Entries int               `json:"entries"`
+		Lost    uint64            `json:"lost"`
+		Zeroed  uint64            `json:"zeroed"`
+		Fates   map[string]uint64 `json:"fates"`
+	} `json:"conntrack"`
 	Suricata struct {
 		State    string `json:"state"`
 		Version  string `json:"version"`

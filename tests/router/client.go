@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"sync"
 	"time"
 
@@ -23,11 +24,13 @@ type Client struct {
 	V4, V6  netip.Addr
 	ns      *namespace
 	network *Network
+	port    string // the router's end of the link
 	web     func() *web
 
 	mu      sync.Mutex
 	answers map[netip.Addr]string // what the device asked for when it was last given the address
 	sockets []*net.UDPConn        // of QUIC connections that are over, see fetchQUIC
+	servers []func() error        // end what Serve started
 }
 
 // Protocol is how a client talks to a site.
@@ -85,6 +88,9 @@ func (c *Client) String() string {
 // timeout ends what hangs, which nothing here does unless it is broken.
 const timeout = 10 * time.Second
 
+// patience is how long a client waits for the resolver before it asks again.
+const patience = 2 * time.Second
+
 // Lookup asks the router's resolver for a name's addresses of one family.
 func (c *Client) Lookup(ctx context.Context, name string, v6, overTCP bool) ([]netip.Addr, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
@@ -108,7 +114,7 @@ func (c *Client) Lookup(ctx context.Context, name string, v6, overTCP bool) ([]n
 		return nil, err
 	}
 	defer conn.Close()
-	reply, _, err := new(dns.Client).ExchangeWithConnContext(ctx, m, &dns.Conn{Conn: conn})
+	reply, err := ask(ctx, m, conn)
 	if err != nil {
 		return nil, fmt.Errorf("asking %v for %s: %w", server, name, err)
 	}
@@ -134,6 +140,18 @@ func (c *Client) Lookup(ctx context.Context, name string, v6, overTCP bool) ([]n
 		c.answers[a] = name
 	}
 	return addrs, nil
+}
+
+// ask asks a resolver, again if no answer comes: a datagram may be lost.
+func ask(ctx context.Context, m *dns.Msg, conn net.Conn) (*dns.Msg, error) {
+	resolver := dns.Client{Timeout: patience}
+	for {
+		reply, _, err := resolver.ExchangeWithConnContext(ctx, m, &dns.Conn{Conn: conn})
+		if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil {
+			continue
+		}
+		return reply, err
+	}
 }
 
 // Probe asks the resolver for one name, once: a sign of life on the network.
@@ -318,7 +336,10 @@ func (c *Client) close() error {
 	for _, s := range c.sockets {
 		errs = append(errs, s.Close())
 	}
-	c.sockets = nil
+	for _, end := range c.servers {
+		errs = append(errs, end())
+	}
+	c.sockets, c.servers = nil, nil
 	return errors.Join(errs...)
 }
 

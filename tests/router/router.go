@@ -60,6 +60,8 @@ type Router struct {
 	router, internet *namespace
 	clients          []*Client
 	web              *web
+	offloads         bool
+	forwards         []forward
 	closers          []func() error // in reverse order
 }
 
@@ -68,7 +70,7 @@ var ErrNeedsRoot = errors.New("making a router needs root: network namespaces, b
 
 // Start makes a router with devices behind it, and waits until all of it
 // answers. Close removes it.
-func Start(devices []Device) (*Router, error) {
+func Start(devices []Device, options ...Option) (*Router, error) {
 	if os.Geteuid() != 0 {
 		return nil, ErrNeedsRoot
 	}
@@ -76,6 +78,9 @@ func Start(devices []Device) (*Router, error) {
 		return nil, fmt.Errorf("making a router needs the `ip` command of iproute2: %w", err)
 	}
 	r := &Router{}
+	for _, o := range options {
+		o(r)
+	}
 	if err := r.start(devices); err != nil {
 		return nil, errors.Join(fmt.Errorf("making a router: %w", err), r.Close())
 	}
@@ -99,6 +104,9 @@ func (r *Router) start(devices []Device) error {
 		}
 	}
 	if err := r.serveNames(); err != nil {
+		return err
+	}
+	if err := r.serveIdle(); err != nil {
 		return err
 	}
 	return r.serveWeb()
@@ -132,11 +140,7 @@ func (r *Router) namespace(name string) (*namespace, error) {
 func (r *Router) connect() error {
 	var commands []string
 	for _, n := range Networks {
-		commands = append(commands,
-			fmt.Sprintf("link add %s address %s type bridge stp_state 0 forward_delay 0 mcast_snooping 0", n.Bridge, n.MAC),
-			fmt.Sprintf("addr add %s dev %s", n.V4, n.Bridge),
-			fmt.Sprintf("addr add %s dev %s nodad", n.V6, n.Bridge),
-			"link set "+n.Bridge+" up")
+		commands = append(commands, n.bridgeCommands()...)
 	}
 	commands = append(commands,
 		"link add wan type veth peer name eth0 netns "+r.internet.path(),
@@ -167,29 +171,33 @@ func (r *Router) connect() error {
 	if err := r.internet.ip(commands...); err != nil {
 		return err
 	}
-	if err := r.router.wireSized("wan"); err != nil {
-		return err
+	return r.cable("wan", r.internet)
+}
+
+// cable makes the packets between a device of the router and the eth0 at its
+// other end as large as on a cable, unless that is not wanted.
+func (r *Router) cable(device string, other *namespace) error {
+	if r.offloads {
+		return nil
 	}
-	return r.internet.wireSized("eth0")
+	return errors.Join(r.router.wireSized(device), other.wireSized("eth0"))
 }
 
 // attach puts a device behind its bridge.
 func (r *Router) attach(d Device, i int) error {
-	var network *Network
-	for n := range Networks {
-		if Networks[n].Bridge == d.Network {
-			network = &Networks[n]
-		}
-	}
-	if network == nil {
-		return fmt.Errorf("network %q: want %s or %s", d.Network, LAN, Guest)
+	network, err := findNetwork(d.Network)
+	if err != nil {
+		return err
 	}
 	ns, err := r.namespace(fmt.Sprintf("device %d", i))
 	if err != nil {
 		return err
 	}
-	c := &Client{Device: d, ns: ns, network: network, web: func() *web { return r.web }, answers: map[netip.Addr]string{}, V4: nth(network.V4, 10+i), V6: nth(network.V6, 0x10+i)}
 	port := fmt.Sprintf("port%d", i)
+	c := &Client{
+		Device: d, ns: ns, network: network, port: port, web: func() *web { return r.web }, answers: map[netip.Addr]string{},
+		V4: nth(network.V4, 10+i), V6: nth(network.V6, 0x10+i),
+	}
 	if err := r.router.ip(
 		fmt.Sprintf("link add %s type veth peer name eth0 address %s netns %s", port, d.MAC, ns.path()),
 		fmt.Sprintf("link set %s master %s", port, network.Bridge),
@@ -206,10 +214,7 @@ func (r *Router) attach(d Device, i int) error {
 	); err != nil {
 		return err
 	}
-	if err := r.router.wireSized(port); err != nil {
-		return err
-	}
-	if err := ns.wireSized("eth0"); err != nil {
+	if err := r.cable(port, ns); err != nil {
 		return err
 	}
 	r.clients = append(r.clients, c)

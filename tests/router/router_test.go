@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func start(t *testing.T, devices []Device) *Router {
+func start(t *testing.T, devices []Device, options ...Option) *Router {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		if _, err := Start(devices); !errors.Is(err, ErrNeedsRoot) {
@@ -16,7 +16,7 @@ func start(t *testing.T, devices []Device) *Router {
 		}
 		t.Skip(ErrNeedsRoot)
 	}
-	r, err := Start(devices)
+	r, err := Start(devices, options...)
 	if err != nil {
 		t.Fatal(err)
 	}

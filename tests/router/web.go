@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/quic-go/quic-go/http3"
@@ -30,6 +31,7 @@ type web struct {
 	roots    *x509.CertPool
 	names    map[string]*tls.Certificate     // by SNI
 	fallback map[netip.Addr]*tls.Certificate // without SNI
+	burst    *tls.Certificate                // for any name of BurstDomain
 }
 
 func (r *Router) serveWeb() error {
@@ -39,10 +41,10 @@ func (r *Router) serveWeb() error {
 	}
 	r.web = w
 	config := &tls.Config{GetCertificate: w.certificate, MinVersion: tls.VersionTLS12}
-	handler := http.HandlerFunc(serveBytes)
-	plain := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
-	secure := &http.Server{Handler: handler, TLSConfig: config, ReadHeaderTimeout: 10 * time.Second}
-	quick := &http3.Server{Handler: handler, TLSConfig: http3.ConfigureTLSConfig(config)}
+	steps := &stepServer{}
+	plain := &http.Server{Handler: handler(steps), ReadHeaderTimeout: 10 * time.Second}
+	secure := &http.Server{Handler: handler(steps), TLSConfig: config, ReadHeaderTimeout: 10 * time.Second}
+	quick := &http3.Server{Handler: handler(steps), TLSConfig: http3.ConfigureTLSConfig(config)}
 	var running errgroup.Group
 	var udp *net.UDPConn
 	r.closers = append(r.closers, func() error {
@@ -50,6 +52,7 @@ func (r *Router) serveWeb() error {
 		if udp != nil {
 			errs = append(errs, udp.Close())
 		}
+		steps.conns.close()
 		return errors.Join(append(errs, running.Wait())...)
 	})
 	return r.internet.do(func() error {
@@ -69,6 +72,14 @@ func (r *Router) serveWeb() error {
 		running.Go(func() error { return unlessClosed(quick.Serve(udp)) })
 		return nil
 	})
+}
+
+// handler is what each web server serves.
+func handler(steps *stepServer) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle(stepsPath, steps)
+	mux.HandleFunc("/", serveBytes)
+	return mux
 }
 
 func unlessClosed(err error) error {
@@ -145,6 +156,9 @@ func newWeb() (*web, error) {
 			sharing[a] = append(sharing[a], s.Name)
 		}
 	}
+	if w.burst, err = issue("*."+BurstDomain, "*."+BurstDomain); err != nil {
+		return nil, err
+	}
 	for a, names := range sharing {
 		cn := defaultName(names)
 		if w.fallback[a], err = issue(cn, append(names, cn)...); err != nil {
@@ -166,6 +180,9 @@ func defaultName(names []string) string {
 func (w *web) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if c := w.names[hello.ServerName]; c != nil {
 		return c, nil
+	}
+	if strings.HasSuffix(hello.ServerName, "."+BurstDomain) {
+		return w.burst, nil
 	}
 	local, err := netip.ParseAddrPort(hello.Conn.LocalAddr().String())
 	if err != nil {

@@ -1,0 +1,457 @@
+package tests
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"pakon/tests/rig"
+	"pakon/tests/router"
+)
+
+// modes are the ways of capture that a test is run for.
+var modes = []string{"tap", "filter"}
+
+// shown is how long it may take until what has happened is in a reply: two
+// listings of the kernel's connections, and some seconds for a slow machine.
+const reportTime = 15 * time.Second
+
+// monitoredRouter is a router with connection tracking, as routers have, and
+// Pakon on it in a mode.
+func monitoredRouter(t *testing.T, mode string) (*router.Router, *rig.System) {
+	t.Helper()
+	r := newRouter(t, router.Household())
+	if err := r.Firewall(); err != nil {
+		t.Fatal(err)
+	}
+	s := newSystem(t, r.Do, nil)
+	if err := s.Root.Write("tmp/.uci/pakon", "pakon.monitor.mode='"+mode+"'\n"); err != nil {
+		t.Fatal(err)
+	}
+	startDaemon(t, s)
+	awaitCapture(t, s, r.Clients()[0], r.Clients()[4])
+	if st := status(t, s); st.Mode != mode || st.Mode == "filter" && st.Capture.Way != "nflog" {
+		t.Fatalf("mode %s, capture %+v", st.Mode, st.Capture)
+	}
+	return r, s
+}
+
+// flowsOf are the flows of one client, in both directions.
+func flowsOf(t *testing.T, s *rig.System, c *router.Client) []rig.Flow {
+	t.Helper()
+	flows, _, err := s.Query(t.Context(), map[string]any{"start": "-3600", "direction": "both", "filter": false, "mac": []string{c.MAC}, "limit": 5000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return flows
+}
+
+// awaitFlow waits until a client has exactly one flow of a name, for which ok
+// holds, and returns it.
+func awaitFlow(t *testing.T, s *rig.System, c *router.Client, name string, ok func(rig.Flow) bool) rig.Flow {
+	t.Helper()
+	var found []rig.Flow
+	err := s.Until(t.Context(), reportTime, func(ctx context.Context) (bool, error) {
+		found = nil
+		for _, f := range flowsOf(t, s, c) {
+			if f.Hostname == name {
+				found = append(found, f)
+			}
+		}
+		return len(found) == 1 && ok(found[0]), nil
+	})
+	if err != nil {
+		t.Fatalf("the flow of %s to %s: %v; there are %+v", c, name, err, found)
+	}
+	return found[0]
+}
+
+// tracked is what the kernel counts of a connection.
+func tracked(t *testing.T, r *router.Router, c router.Connection) router.Tracked {
+	t.Helper()
+	all, err := r.Conntrack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range all {
+		if e.Is(c) {
+			return e
+		}
+	}
+	t.Fatalf("the kernel does not know %v", c)
+	return router.Tracked{}
+}
+
+// sameBytes waits until a flow has the bytes that the kernel counts.
+func sameBytes(t *testing.T, r *router.Router, s *rig.System, c router.Connection, running bool) rig.Flow {
+	t.Helper()
+	return awaitFlow(t, s, c.Client, c.Name, func(f rig.Flow) bool {
+		e := tracked(t, r, c)
+		return f.Sent == e.Sent.Bytes && f.Recvd == e.Recvd.Bytes && f.Running == running
+	})
+}
+
+func open(t *testing.T, c *router.Client, site string, v6 bool) *router.Transfer {
+	t.Helper()
+	tr, err := c.Open(t.Context(), site, router.TLS13, v6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tr
+}
+
+func move(t *testing.T, tr *router.Transfer, sent, received int64) {
+	t.Helper()
+	if err := tr.Move(sent, received); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestManyConnections: each of very many connections at full rate, beside bulk
+// transfers, is one flow with its name and the bytes that the kernel counted.
+func TestManyConnections(t *testing.T) {
+	for _, mode := range modes {
+		t.Run(mode, func(t *testing.T) {
+			r, s := monitoredRouter(t, mode)
+			const each = 500
+			bulk := []*router.Transfer{open(t, r.Clients()[1], "video.example.org", false), open(t, r.Clients()[1], "shop.example.com", true)}
+			moving := make(chan error, len(bulk))
+			for _, tr := range bulk {
+				go func() { moving <- tr.Move(10_000_000, 200_000_000) }()
+			}
+			var all []router.Connection
+			for i, v6 := range []bool{false, true, false, true} {
+				c := r.Clients()[[]int{0, 2, 4, 3}[i]]
+				made, err := c.Burst(t.Context(), each, 16, v6)
+				if err != nil {
+					t.Fatal(err)
+				}
+				all = append(all, made...)
+			}
+			for range bulk {
+				if err := <-moving; err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, tr := range bulk {
+				if err := tr.Close(); err != nil {
+					t.Fatal(err)
+				}
+				all = append(all, tr.Connection)
+			}
+			entries, err := r.Conntrack()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want []string
+			for _, c := range all {
+				i := slices.IndexFunc(entries, func(e router.Tracked) bool { return e.Is(c) })
+				if i < 0 {
+					t.Fatalf("the kernel does not know %v", c)
+				}
+				e := entries[i]
+				want = append(want, shown(c.Client.MAC, c.Client.MAC, c.Name, "tls", c.Remote.Addr().String(), 443, "tcp", "tls", e.Sent.Bytes, e.Recvd.Bytes))
+			}
+			err = s.Until(t.Context(), 2*reportTime, func(ctx context.Context) (bool, error) {
+				st, err := s.Status(ctx)
+				return st.Flows.Live >= int64(len(all)) && st.Flows.Running == 0, err
+			})
+			if err != nil {
+				t.Fatalf("%v; flows: %+v", err, status(t, s).Flows)
+			}
+			flows, _, err := s.Query(t.Context(), map[string]any{"start": "-3600", "direction": "both", "filter": false, "limit": 5000})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, f := range flows {
+				got = append(got, shown(f.MAC, f.MAC, f.Hostname, f.Source, f.Address, f.Port, f.Proto, f.App, f.Sent, f.Recvd))
+			}
+			diff(t, want, got)
+			if st := status(t, s); t.Failed() {
+				t.Logf("status: %+v", st)
+			}
+		})
+	}
+}
+
+// TestDownloadIsSeen: bytes grow in the replies while a download runs, and the
+// hours add up to what the kernel counted.
+func TestDownloadIsSeen(t *testing.T) {
+	for _, mode := range modes {
+		t.Run(mode, func(t *testing.T) {
+			r, s := monitoredRouter(t, mode)
+			c := r.Clients()[0]
+			tr := open(t, c, "video.example.org", mode == "filter")
+			if err := tr.Pace(400_000_000); err != nil {
+				t.Fatal(err)
+			}
+			moving := make(chan error, 1)
+			go func() { moving <- tr.Move(0, 1_000_000_000) }()
+			var last uint64
+			growths := 0
+			for done := false; !done; {
+				select {
+				case err := <-moving:
+					if err != nil {
+						t.Fatal(err)
+					}
+					done = true
+				default:
+					f := awaitFlow(t, s, c, tr.Name, func(f rig.Flow) bool { return f.Recvd > last })
+					if !f.Running {
+						t.Fatalf("not running: %+v", f)
+					}
+					last = f.Recvd
+					growths++
+				}
+			}
+			if growths < 4 {
+				t.Errorf("bytes were seen to grow %d times in 20 seconds", growths)
+			}
+			f := sameBytes(t, r, s, tr.Connection, true)
+			if f.Recvd < 1_000_000_000 {
+				t.Errorf("%+v", f)
+			}
+			if err := tr.Close(); err != nil {
+				t.Fatal(err)
+			}
+			f = sameBytes(t, r, s, tr.Connection, false)
+			var summary struct {
+				Rows []struct{ Sent, Recvd, Flows uint64 }
+			}
+			if err := s.Call(t.Context(), "summary", map[string]any{"by": "hour", "hostname": tr.Name}, &summary); err != nil {
+				t.Fatal(err)
+			}
+			var sent, recvd uint64
+			for _, row := range summary.Rows {
+				sent, recvd = sent+row.Sent, recvd+row.Recvd
+			}
+			if sent != f.Sent || recvd != f.Recvd {
+				t.Errorf("the hours %+v do not add up to %+v", summary.Rows, f)
+			}
+		})
+	}
+}
+
+// TestThroughRestarts: one connection stays one flow with all of its bytes,
+// whatever is restarted.
+func TestThroughRestarts(t *testing.T) {
+	for _, mode := range modes {
+		t.Run(mode, func(t *testing.T) {
+			r, s := monitoredRouter(t, mode)
+			c := r.Clients()[0]
+			transfers := []*router.Transfer{open(t, c, "video.example.org", false), open(t, c, "shop.example.com", true)}
+			round := func(what string) {
+				t.Helper()
+				for _, tr := range transfers {
+					move(t, tr, 20_000, 300_000)
+				}
+				for _, tr := range transfers {
+					sameBytes(t, r, s, tr.Connection, true)
+				}
+				t.Logf("same bytes %s", what)
+			}
+			round("at first")
+			restartDaemon(t, s)
+			awaitCapture(t, s, c)
+			round("after a restart")
+			if err := s.Daemon.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			for _, tr := range transfers {
+				move(t, tr, 5_000, 5_000)
+			}
+			startDaemon(t, s)
+			awaitCapture(t, s, c)
+			round("after a crash")
+			pid := status(t, s).Suricata.PID
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			awaitOtherSuricata(t, s, pid)
+			awaitCapture(t, s, c)
+			round("after Suricata's death")
+			if _, err := r.ZeroCounters(); err != nil {
+				t.Fatal(err)
+			}
+			for _, tr := range transfers {
+				before := awaitFlow(t, s, c, tr.Name, func(rig.Flow) bool { return true })
+				move(t, tr, 20_000, 300_000)
+				awaitFlow(t, s, c, tr.Name, func(f rig.Flow) bool {
+					e := tracked(t, r, tr.Connection)
+					return f.Sent == before.Sent+e.Sent.Bytes && f.Recvd == before.Recvd+e.Recvd.Bytes
+				})
+			}
+			if st := status(t, s); st.Conntrack.Zeroed == 0 {
+				t.Errorf("zeroed counters were not noticed: %+v", st.Conntrack)
+			}
+			for _, tr := range transfers {
+				if err := tr.Close(); err != nil {
+					t.Fatal(err)
+				}
+				awaitFlow(t, s, c, tr.Name, func(f rig.Flow) bool { return !f.Running })
+			}
+		})
+	}
+}
+
+// TestOverrun: the daemon does not read while very many connections begin and
+// end; nothing of them is lost but perhaps names.
+func TestOverrun(t *testing.T) {
+	r, s := monitoredRouter(t, "filter")
+	daemon := s.Daemon.PID()
+	if err := syscall.Kill(daemon, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	made, err := r.Clients()[0].Burst(t.Context(), 2000, 16, false)
+	if err := syscall.Kill(daemon, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, err := r.Conntrack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.Until(t.Context(), 2*reportTime, func(ctx context.Context) (bool, error) {
+		st, err := s.Status(ctx)
+		return st.Flows.Live >= int64(len(made)) && st.Flows.Running == 0, err
+	})
+	if err != nil {
+		t.Fatalf("%v; %+v", err, status(t, s))
+	}
+	if st := status(t, s); st.Conntrack.Lost == 0 {
+		t.Errorf("nothing was lost (%+v): the test shows nothing", st.Conntrack)
+	}
+	var want, got []string
+	for _, e := range entries {
+		if e.Remote.Port() == 443 {
+			want = append(want, fmt.Sprint(e.Remote, e.Sent.Bytes, e.Recvd.Bytes))
+		}
+	}
+	for _, f := range flowsOf(t, s, r.Clients()[0]) {
+		got = append(got, fmt.Sprintf("%s:%d %d %d", f.Address, f.Port, f.Sent, f.Recvd))
+	}
+	if len(want) != len(made) {
+		t.Fatalf("the kernel knows %d connections of %d", len(want), len(made))
+	}
+	diff(t, want, got)
+}
+
+// TestBridgeIsMadeAnew: what runs over a new bridge of the same name is seen, and
+// Suricata is not started again for it.
+func TestBridgeIsMadeAnew(t *testing.T) {
+	for _, mode := range modes {
+		t.Run(mode, func(t *testing.T) {
+			r, s := monitoredRouter(t, mode)
+			pid := status(t, s).Suricata.PID
+			if err := r.RecreateBridge(router.LAN); err != nil {
+				t.Fatal(err)
+			}
+			c := r.Clients()[0]
+			awaitCapture(t, s, c)
+			tr := open(t, c, "video.example.org", false)
+			move(t, tr, 1000, 100_000)
+			sameBytes(t, r, s, tr.Connection, true)
+			if st := status(t, s); st.Suricata.PID != pid || st.Suricata.State != "running" {
+				t.Errorf("Suricata was %d and is %+v", pid, st.Suricata)
+			}
+		})
+	}
+}
+
+// TestRulesAreFlushed: the rules of ours are back before anybody misses them.
+func TestRulesAreFlushed(t *testing.T) {
+	r, s := monitoredRouter(t, "filter")
+	c := r.Clients()[0]
+	if err := r.FlushRuleset(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Firewall(); err != nil {
+		t.Fatal(err)
+	}
+	err := s.Until(t.Context(), reportTime, func(ctx context.Context) (bool, error) {
+		st, err := s.Status(ctx)
+		return st.Capture.Restored > 0 && st.Capture.Error == "", err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := open(t, c, "photos.test", true)
+	move(t, tr, 1000, 100_000)
+	sameBytes(t, r, s, tr.Connection, true)
+	if err := r.ReloadFirewall(); err != nil {
+		t.Fatal(err)
+	}
+	other := open(t, c, "weather.test", false)
+	move(t, other, 1000, 100_000)
+	sameBytes(t, r, s, other.Connection, true)
+}
+
+// TestFromOutside: what comes in by a forwarded port, or by IPv6.
+func TestFromOutside(t *testing.T) {
+	r, s := monitoredRouter(t, "filter")
+	c := r.Clients()[0]
+	if err := r.Forward(8080, c, 9000); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Serve(9000); err != nil {
+		t.Fatal(err)
+	}
+	for _, v6 := range []bool{false, true} {
+		tr, err := r.Visit(t.Context(), c, 9000, v6)
+		if err != nil {
+			t.Fatal(err)
+		}
+		move(t, tr, 1000, 100_000)
+		err = s.Until(t.Context(), reportTime, func(ctx context.Context) (bool, error) {
+			e := tracked(t, r, tr.Connection)
+			return slices.ContainsFunc(flowsOf(t, s, c), func(f rig.Flow) bool {
+				return f.Direction == "in" && f.Port == 9000 && f.Sent == e.Sent.Bytes && f.Recvd == e.Recvd.Bytes
+			}), nil
+		})
+		if err != nil {
+			t.Errorf("%v; there are %+v", err, flowsOf(t, s, c))
+		}
+	}
+}
+
+// TestWithLoss: the heads of connections tell as many names as all packets do.
+func TestWithLoss(t *testing.T) {
+	const n = 300
+	for _, mode := range modes {
+		t.Run(mode, func(t *testing.T) {
+			r, s := monitoredRouter(t, mode)
+			c := r.Clients()[0]
+			if err := c.Lossy(5); err != nil {
+				t.Fatal(err)
+			}
+			made, err := c.Burst(t.Context(), n, 32, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = s.Until(t.Context(), 2*reportTime, func(ctx context.Context) (bool, error) {
+				st, err := s.Status(ctx)
+				return st.Flows.Live >= int64(len(made)) && st.Flows.Running == 0, err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			named := 0
+			for _, f := range flowsOf(t, s, c) {
+				if f.Source == "tls" {
+					named++
+				}
+			}
+			t.Logf("%s named %d of %d", mode, named, n)
+			if named < n*99/100 {
+				t.Errorf("%d of %d are named", named, n)
+			}
+		})
+	}
+}

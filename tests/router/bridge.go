@@ -1,0 +1,40 @@
+package router
+
+import "fmt"
+
+// bridgeCommands are those of ip(8) that make the network's bridge, without
+// ports.
+func (n Network) bridgeCommands() []string {
+	return []string{
+		fmt.Sprintf("link add %s address %s type bridge stp_state 0 forward_delay 0 mcast_snooping 0", n.Bridge, n.MAC),
+		fmt.Sprintf("addr add %s dev %s", n.V4, n.Bridge),
+		fmt.Sprintf("addr add %s dev %s nodad", n.V6, n.Bridge),
+		"link set " + n.Bridge + " up",
+	}
+}
+
+// RecreateBridge deletes a network's bridge and makes it again with the same
+// name, addresses and ports, as a reload of the network does. The device is
+// another then: only its name is the same.
+func (r *Router) RecreateBridge(network string) error {
+	n, err := findNetwork(network)
+	if err != nil {
+		return err
+	}
+	commands := append([]string{"link del " + n.Bridge}, n.bridgeCommands()...)
+	for _, c := range r.clients {
+		if c.network == n {
+			commands = append(commands, fmt.Sprintf("link set %s master %s", c.port, n.Bridge))
+		}
+	}
+	return r.router.ip(commands...)
+}
+
+func findNetwork(bridge string) (*Network, error) {
+	for i := range Networks {
+		if Networks[i].Bridge == bridge {
+			return &Networks[i], nil
+		}
+	}
+	return nil, fmt.Errorf("network %q: want %s or %s", bridge, LAN, Guest)
+}
