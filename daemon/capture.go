@@ -66,6 +66,9 @@ func chooseWay(m machine, offloaded bool) (head.Way, string) {
 	case m.probe != nil:
 		return head.None, fmt.Sprintf("nftables can not be asked: %v", m.probe)
 	}
+	if slices.ContainsFunc(m.ability.Flowtables, func(t head.Flowtable) bool { return !t.Counter }) {
+		return head.None, "flow offloading is on, and its flow table does not count bytes (it has no 'counter')"
+	}
 	if nflog == nil && !m.build.NFLOG {
 		nflog = errors.New("this Suricata is built without NFLOG")
 	}
@@ -100,7 +103,7 @@ func offloadNote(way head.Way, tables []head.Flowtable) string {
 		notes = append(notes, "Hardware offloading hides packets from every way of capture: names are seen as long as a connection is not offloaded, and bytes as far as the hardware reports them.")
 	}
 	if uncounted {
-		notes = append(notes, "The flow table has no 'counter': bytes of offloaded connections stay at what they were when they were offloaded.")
+		notes = append(notes, "The flow table has no 'counter': the bytes of an offloaded connection are known at its end only, from what Suricata saw.")
 	}
 	if way == head.None && !hardware {
 		notes = append(notes, "Names and bytes are seen if the flow table has the bridges; if it has their ports, most packets bypass the capture.")
@@ -302,7 +305,7 @@ func (d *daemon) inspect(ctx context.Context, mode string) machine {
 	if err != nil {
 		return m // the monitor says so
 	}
-	if m.build, err = suricata.Inspect(ctx, binary); err != nil && ctx.Err() == nil {
+	if m.build, err = d.inspector.Inspect(ctx, binary); err != nil && ctx.Err() == nil {
 		d.log.Warn("what Suricata can do is not known", "err", err)
 	}
 	return m

@@ -117,6 +117,8 @@ type daemon struct {
 	head    *head.Head
 	carried *carried
 
+	inspector suricata.Inspector // of the goroutine that chooses how to capture
+
 	monitored  chan struct{} // closed once a monitored interface is there
 	captureDue chan struct{}
 	method     atomic.Pointer[method] // nil until it is chosen

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -42,7 +43,7 @@ type Monitor struct {
 	state    State
 
 	// Of the goroutine that runs step.
-	inspector inspector
+	inspector Inspector
 	tail      logTail
 	relay     *logRelay
 	engine    bool          // Suricata's log said that it captures
@@ -200,7 +201,7 @@ func (m *Monitor) reconcile(ctx context.Context) {
 }
 
 func (m *Monitor) start(ctx context.Context, binary string, s Settings) error {
-	build, err := m.inspector.inspect(ctx, binary)
+	build, err := m.inspector.Inspect(ctx, binary)
 	if err != nil {
 		return err
 	}
@@ -289,6 +290,9 @@ func (m *Monitor) observe() {
 		return
 	}
 	if st.Running {
+		if m.process != st.PID {
+			m.relax(st.PID)
+		}
 		m.process, m.since = st.PID, st.Since
 		m.noRetry()
 		if m.engine {
@@ -317,6 +321,18 @@ func (m *Monitor) observe() {
 	case ran && !m.waiting:
 		m.note(m.ending(st.Exit))
 		m.fail(m.ending(st.Exit))
+	}
+}
+
+// timerSlack is by how many nanoseconds the sleeps of Suricata's main thread may be longer: it does nothing but look for
+// signals a hundred times a second, which on an idle router is most of what Suricata costs.
+const timerSlack = 50_000_000
+
+// relax lets Suricata's main thread sleep longer. Where the kernel does not let us (CAP_SYS_NICE) nothing is lost.
+func (m *Monitor) relax(pid int) {
+	path := filepath.Join("/proc", strconv.Itoa(pid), "timerslack_ns")
+	if err := os.WriteFile(path, []byte(strconv.Itoa(timerSlack)), 0); err != nil {
+		m.opt.Log.Debug("suricata's main thread keeps waking up as it likes", "error", err)
 	}
 }
 

@@ -119,15 +119,17 @@ func (l *limitedBuffer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// inspector remembers what the binary said as long as the file is the same.
-type inspector struct {
+// Inspector asks as Inspect does, and remembers the answer as long as the file is the same. Its zero value is ready; it
+// is not safe for concurrent use.
+type Inspector struct {
 	path  string
 	size  int64
 	mtime time.Time
 	build Build
 }
 
-func (i *inspector) inspect(ctx context.Context, binary string) (Build, error) {
+// Inspect is like the function of that name.
+func (i *Inspector) Inspect(ctx context.Context, binary string) (Build, error) {
 	st, err := os.Stat(binary)
 	if err != nil {
 		return Build{}, fmt.Errorf("inspecting suricata: %w", err)
@@ -139,7 +141,7 @@ func (i *inspector) inspect(ctx context.Context, binary string) (Build, error) {
 	if err != nil {
 		return Build{}, err
 	}
-	*i = inspector{path: binary, size: st.Size(), mtime: st.ModTime(), build: b}
+	*i = Inspector{path: binary, size: st.Size(), mtime: st.ModTime(), build: b}
 	return b, nil
 }
 

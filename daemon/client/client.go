@@ -28,7 +28,7 @@ type Interface struct {
 	Index    int
 	MAC      MAC
 	Up       bool           // administratively up
-	Prefixes []netip.Prefix // of its own addresses
+	Prefixes []netip.Prefix // of the networks behind it: those of its addresses and routes
 }
 
 // Host is a device that the owner has named.

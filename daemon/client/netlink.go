@@ -61,7 +61,8 @@ func (t *Table) Run(ctx context.Context) error {
 // returns the error that ended it.
 func (t *Table) follow(ctx context.Context, ready func()) error {
 	events, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{
-		Groups: unix.RTMGRP_LINK | unix.RTMGRP_NEIGH | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR,
+		Groups: unix.RTMGRP_LINK | unix.RTMGRP_NEIGH | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR |
+			unix.RTMGRP_IPV4_ROUTE | unix.RTMGRP_IPV6_ROUTE,
 	})
 	if err != nil {
 		return fmt.Errorf("subscribe to links and neighbours: %w", err)
@@ -106,7 +107,7 @@ func (t *Table) follow(ctx context.Context, ready func()) error {
 				}
 			case unix.RTM_DELNEIGH:
 			default:
-				stale = true // links and addresses change rarely: list them anew
+				stale = true // links, addresses and routes change rarely: list them anew
 			}
 		}
 		if stale {
@@ -125,6 +126,10 @@ func (t *Table) dumpMachine(c *rtnetlink.Conn) error {
 	addrs, err := c.Address.List()
 	if err != nil {
 		return fmt.Errorf("list addresses: %w", err)
+	}
+	routes, err := c.Route.List()
+	if err != nil {
+		return fmt.Errorf("list routes: %w", err)
 	}
 	m := &machine{
 		links: make(map[string]Interface, len(links)),
@@ -167,9 +172,17 @@ func (t *Table) dumpMachine(c *rtnetlink.Conn) error {
 		if err != nil {
 			continue
 		}
-		i := m.links[name]
-		i.Prefixes = append(i.Prefixes, prefix)
-		m.links[name] = i
+		m.reach(name, prefix)
+	}
+	for _, r := range routes {
+		name, ok := m.index[int(r.Attributes.OutIface)]
+		dst, valid := addrOf(r.Attributes.Dst)
+		if !ok || !valid || r.DstLength == 0 || r.Type != unix.RTN_UNICAST || r.Table != unix.RT_TABLE_MAIN {
+			continue
+		}
+		if prefix, err := dst.Prefix(int(r.DstLength)); err == nil {
+			m.reach(name, prefix)
+		}
 	}
 	for name, i := range m.links {
 		slices.SortFunc(i.Prefixes, netip.Prefix.Compare)
@@ -178,6 +191,13 @@ func (t *Table) dumpMachine(c *rtnetlink.Conn) error {
 	}
 	t.setMachine(m)
 	return nil
+}
+
+// reach notes that a network is behind a link.
+func (m *machine) reach(link string, network netip.Prefix) {
+	i := m.links[link]
+	i.Prefixes = append(i.Prefixes, network)
+	m.links[link] = i
 }
 
 func (t *Table) dumpNeighbours(c *rtnetlink.Conn) error {

@@ -27,6 +27,9 @@ const (
 	// eventBuffer is what the kernel keeps of events while they are not read,
 	// as during a dump: some 5000.
 	eventBuffer = 4 << 20
+	// gather is for how long events are let gather after all were read: to be
+	// woken up for each of them costs more than they do.
+	gather = 100 * time.Millisecond
 	// datagram holds the largest part of a dump (NLMSG_GOODSIZE up to 32 KiB).
 	datagram = 64 << 10
 	// again is when a source that failed is tried again.
@@ -122,24 +125,21 @@ func dial(groups uint32) (*socket, error) {
 	return &socket{Conn: c, raw: raw, buf: make([]byte, datagram)}, nil
 }
 
-// read waits for a datagram, which is valid until the next call. idle, if not
-// nil, is called before it has to wait.
-func (s *socket) read(idle func()) ([]byte, error) {
+// read returns a datagram, which is valid until the next call; if there is none,
+// it waits for one if it is to, and returns nothing if not.
+func (s *socket) read(wait bool) ([]byte, error) {
 	var n int
 	var err error
 	failed := s.raw.Read(func(fd uintptr) bool {
 		for {
 			n, _, err = unix.Recvfrom(int(fd), s.buf, unix.MSG_DONTWAIT|unix.MSG_TRUNC)
-			switch err {
-			case unix.EINTR:
+			switch {
+			case err == unix.EINTR:
 				continue
-			case unix.EAGAIN:
-				if idle != nil {
-					idle()
-					idle = nil
-					continue
-				}
+			case err == unix.EAGAIN && wait:
 				return false
+			case err == unix.EAGAIN:
+				n, err = 0, nil
 			}
 			return true
 		}
@@ -164,6 +164,13 @@ func (w *Watcher) follow(ctx context.Context, r Receiver) (err error) {
 	defer func() { err = errors.Join(err, events.Close()) }()
 	if err := events.SetReadBuffer(eventBuffer); err != nil {
 		return fmt.Errorf("set the buffer for connections' events: %w", err)
+	}
+	filter, err := onlyNews()
+	if err != nil {
+		return err
+	}
+	if err := events.SetBPF(filter); err != nil {
+		return fmt.Errorf("filter connections' events: %w", err)
 	}
 	dumps, err := dial(0)
 	if err != nil {
@@ -209,32 +216,53 @@ type follower struct {
 }
 
 func (f *follower) run(ctx context.Context) error {
+	pause := time.NewTimer(gather)
+	defer pause.Stop()
 	for {
-		if err := f.events.SetReadDeadline(f.due); err != nil {
-			return fmt.Errorf("wait for connections' events: %w", err)
+		if err := f.readUntil(ctx, f.due); err != nil {
+			return err
 		}
+		if !time.Now().Before(f.due) {
+			if err := f.dump(); err != nil {
+				return err
+			}
+		}
+		pause.Reset(gather)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-pause.C:
+		}
+	}
+}
+
+// readUntil waits for events until the time given, and tells of all that are
+// there.
+func (f *follower) readUntil(ctx context.Context, until time.Time) error {
+	if err := f.events.SetReadDeadline(until); err != nil {
+		return fmt.Errorf("wait for connections' events: %w", err)
+	}
+	for any := false; ; any = true {
 		if ctx.Err() != nil { // it may have ended before the deadline was set
 			return ctx.Err()
 		}
-		b, err := f.events.read(f.r.Idle)
+		b, err := f.events.read(!any)
 		switch {
-		case err == nil:
+		case errors.Is(err, unix.ENOBUFS):
+			f.overrun()
+			return nil
+		case err != nil && !errors.Is(err, os.ErrDeadlineExceeded):
+			return fmt.Errorf("read connections' events: %w", err)
+		case len(b) == 0:
+			f.r.Idle()
+			return ctx.Err()
+		default:
 			if err := f.take(b); err != nil {
 				return fmt.Errorf("read connections' events: %w", err)
 			}
-			if time.Now().Before(f.due) {
-				continue
+			if !time.Now().Before(until) {
+				return nil
 			}
-		case errors.Is(err, unix.ENOBUFS):
-			f.overrun()
-			continue
-		case !errors.Is(err, os.ErrDeadlineExceeded):
-			return fmt.Errorf("read connections' events: %w", err)
-		case ctx.Err() != nil:
-			return ctx.Err()
-		}
-		if err := f.dump(); err != nil {
-			return err
 		}
 	}
 }
@@ -283,7 +311,7 @@ func (f *follower) dump() error {
 	}
 	n, whole := 0, true
 	for done := false; !done; {
-		b, err := f.dumps.read(nil)
+		b, err := f.dumps.read(true)
 		if err != nil {
 			return fmt.Errorf("list the connections: %w", err)
 		}

@@ -166,6 +166,36 @@ func TestFollow(t *testing.T) {
 	}
 }
 
+// TestOnlyNews: of the changes of a connection only its end is told.
+func TestOnlyNews(t *testing.T) {
+	n := watch(t, newCollector())
+	tcp, udp := connection(unix.IPPROTO_TCP, 1000, true), connection(unix.IPPROTO_UDP, 1001, false)
+	tcp.ProtoInfo.TCP = &conntrack.ProtoInfoTCP{State: 3}
+	for _, f := range []conntrack.Flow{tcp, udp} {
+		if err := n.kernel.Create(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, state := range []uint8{4, 5, 6, 7, 8} { // from FIN_WAIT to CLOSE
+		tcp.ProtoInfo.TCP.State = state
+		tcp.Timeout, udp.Timeout = 100+uint32(state), 100+uint32(state)
+		if err := errors.Join(n.kernel.Update(tcp), n.kernel.Update(udp)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := n.kernel.Delete(udp); err != nil {
+		t.Fatal(err)
+	}
+	n.until(t, "the last event", func() bool { return len(n.entries[Ended]) == 1 })
+	var states []uint8
+	for _, e := range n.entries[Updated] {
+		states = append(states, e.TCPState)
+	}
+	if len(n.entries[New]) != 2 || !slices.Equal(states, []uint8{TimeWait, Close}) {
+		t.Errorf("%d have begun; told of the states %v, want %d and %d", len(n.entries[New]), states, TimeWait, Close)
+	}
+}
+
 // TestOverrun: events that the kernel drops are made good by a listing.
 func TestOverrun(t *testing.T) {
 	c := newCollector()

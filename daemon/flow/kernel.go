@@ -73,10 +73,13 @@ func keyOf(x, y netip.AddrPort, proto uint8) key {
 	return key{a, b, proto}
 }
 
-// past is a connection that has ended.
+// past is a connection that is followed no more.
 type past struct {
 	id  uint32
 	end int64
+	// known: the kernel may still know it. A number tells nothing otherwise: the
+	// next connection with the same ports often gets the same.
+	known bool
 }
 
 // network is a monitored interface with its addresses.
@@ -100,6 +103,7 @@ type tracked struct {
 	start, end     int64 // Unix ms; end is that of the last bytes as long as it runs
 
 	answered, assured bool
+	unannounced       bool   // that it has begun is still to be told
 	over              bool   // TCP has ended it
 	ended             bool   // it is followed no more
 	written           bool   // there is a record of it
@@ -114,9 +118,9 @@ type tracked struct {
 	before    [2]uint64 // bytes until the hour began
 	named     uint64    // bytes that count as named
 	seen      [2]uint64 // bytes that Suricata counted
-	zeroed    bool
-	grewAtEnd bool  // bytes moved after the last dump
-	stop      int64 // Unix ms, when the kernel forgot it; 0 if that was not told
+	doubtful  bool      // the kernel may have counted less than there was
+	grewAtEnd bool      // bytes moved after the last dump
+	stop      int64     // Unix ms, when the kernel forgot it; 0 if that was not told
 }
 
 func (k *kernel) init() {
@@ -166,7 +170,11 @@ func (t *Table) Connection(k conntrack.Kind, e *conntrack.Entry, at time.Time) {
 		return
 	}
 	c := t.kernel.find(e)
-	if c != nil && c.id != e.ID {
+	if c != nil && c.id == e.ID && k == conntrack.New && c.unannounced {
+		c.unannounced = false
+		return // a dump had it already
+	}
+	if c != nil && (c.id != e.ID || k == conntrack.New) {
 		// Its end was not told. What is told of an older one than that is over.
 		if k == conntrack.Ended {
 			return
@@ -183,13 +191,14 @@ func (t *Table) Connection(k conntrack.Kind, e *conntrack.Entry, at time.Time) {
 		return
 	}
 	if c == nil {
-		if c = t.begin(e, at); c == nil {
+		if c = t.begin(k, e, at); c == nil {
 			return
 		}
 	}
 	c.dump = t.kernel.dumps
 	c.answered = c.answered || e.Answered()
 	c.assured = c.assured || e.Status&conntrack.Assured != 0
+	c.doubtful = c.doubtful || e.Status&conntrack.Offloaded != 0
 	t.times(c, k, e, at)
 	if e.Counted {
 		t.count(c, k, e, at)
@@ -215,9 +224,9 @@ func (k *kernel) find(e *conntrack.Entry) *tracked {
 }
 
 // begin takes up a connection, if it is one of a monitored network.
-func (t *Table) begin(e *conntrack.Entry, at time.Time) *tracked {
+func (t *Table) begin(kind conntrack.Kind, e *conntrack.Entry, at time.Time) *tracked {
 	k := &t.kernel
-	c := tracked{id: e.ID, proto: e.Proto, fate: Recorded}
+	c := tracked{id: e.ID, proto: e.Proto, fate: Recorded, unannounced: kind == conntrack.Listed}
 	switch iface := t.networkOf(e.Orig.Src.Addr()); {
 	case iface != "":
 		c.iface, c.client, c.remote = iface, e.Orig.Src, e.Orig.Dst
@@ -237,7 +246,7 @@ func (t *Table) begin(e *conntrack.Entry, at time.Time) *tracked {
 		c.fate = DNSFlow
 	}
 	c.key = keyOf(c.client, c.remote, c.proto)
-	if p, ok := k.past.Get(c.key); ok && p.id == c.id {
+	if p, ok := k.past.Get(c.key); ok && p.known && p.id == c.id && kind != conntrack.New {
 		return nil // what is still told of it was counted
 	}
 	if len(k.conns) >= maxConns {
@@ -329,7 +338,7 @@ func (t *Table) count(c *tracked, k conntrack.Kind, e *conntrack.Entry, at time.
 	if raw[0] < c.raw[0] || raw[1] < c.raw[1] || packets < c.packets {
 		// Somebody has zeroed them, which is done to both directions at once.
 		c.base = old
-		c.zeroed = true
+		c.doubtful = true
 		t.counters.zeroed.Add(1)
 	}
 	c.raw, c.packets = raw, packets
@@ -556,7 +565,7 @@ func (t *Table) finish(c *tracked) {
 	}
 	t.counters.conn[fate].Add(1)
 	t.drop(c)
-	t.kernel.past.Add(c.key, past{c.id, c.end})
+	t.kernel.past.Add(c.key, past{c.id, c.end, c.stop == 0})
 }
 
 // drop follows a connection no more.
@@ -672,10 +681,11 @@ func (t *Table) told(c *tracked, ev *suricata.Event, heads bool) {
 	}
 	c.seen[0] += up
 	c.seen[1] += down
-	if !c.zeroed {
+	if !c.doubtful {
 		return
 	}
-	// What moved between our last look and the zeroing is known to Suricata only.
+	// What moved between our last look and a zeroing, or past a flow table that
+	// does not count, is known to Suricata only.
 	old := c.total()
 	for i, total := range old {
 		c.base[i] += max(c.seen[i], total) - total

@@ -299,6 +299,49 @@ func TestLostEnd(t *testing.T) {
 	k.expect(t, "the second", `running out 443/6 "" 5+6`)
 }
 
+// TestPortsUsedAgain: the kernel gives the next connection with the same ports
+// the same number.
+func TestPortsUsedAgain(t *testing.T) {
+	k := newKernelTable(t, Policy{})
+	for i := range 3 {
+		e := k.add(kernelConn(1, TCP, "192.168.1.10:50000", https))
+		c := browse
+		c.id = 100 + i
+		play(t, k.Table, strings.NewReader(c.tls(fmt.Sprintf(`"sni":"n%d.example.org"`, i))))
+		moved(e, 10, 20)
+		e.TCPState = conntrack.TimeWait
+		k.update(e)
+		k.after(3 * time.Second)
+		if i == 2 {
+			k.take()
+			continue
+		}
+		k.expect(t, "when it is over", fmt.Sprintf(`over out 443/6 "n%d.example.org" 10+20`, i))
+		if i == 1 { // its end is lost
+			k.entries = nil
+			continue
+		}
+		k.end(e)
+		k.expect(t, "its end", "done")
+	}
+}
+
+// TestListedFirst: a dump has a connection before its beginning is told.
+func TestListedFirst(t *testing.T) {
+	k := newKernelTable(t, Policy{})
+	e := kernelConn(1, TCP, "192.168.1.10:50000", https)
+	moved(&e, 10, 20)
+	e.TCPState = conntrack.TimeWait
+	k.entries = []*conntrack.Entry{&e}
+	k.dump()
+	k.expect(t, "listed", `over out 443/6 "" 10+20`)
+	began := kernelConn(1, TCP, "192.168.1.10:50000", https)
+	k.Connection(conntrack.New, &began, k.now)
+	k.after(3 * time.Second)
+	k.end(&e)
+	k.expect(t, "told", "done")
+}
+
 // TestHours: bytes belong to the hour in which they moved.
 func TestHours(t *testing.T) {
 	k := newKernelTable(t, Policy{HourOffset: 30 * 60_000})

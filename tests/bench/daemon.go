@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"pakon/tests/rig"
 	"pakon/ubus"
 	"pakon/ubus/broker"
 )
@@ -33,7 +34,7 @@ type daemon struct {
 	endBus context.CancelFunc
 }
 
-func startDaemon(ctx context.Context, pakon string) (_ *daemon, err error) {
+func startDaemon(ctx context.Context, pakon string, where rig.Where) (_ *daemon, err error) {
 	d := &daemon{}
 	if d.root, err = os.MkdirTemp("", "pakon-bench-"); err != nil {
 		return nil, err
@@ -56,7 +57,7 @@ func startDaemon(ctx context.Context, pakon string) (_ *daemon, err error) {
 	d.bus.Go(func() error { return b.Run(busCtx) })
 	d.cmd = exec.Command(pakon, "daemon", "--root", d.root, "--ubus-socket", socket, "--no-suricata")
 	d.cmd.Stderr = &d.stderr
-	if err := d.cmd.Start(); err != nil {
+	if err := where(d.cmd.Start); err != nil {
 		d.cmd = nil
 		return nil, err
 	}

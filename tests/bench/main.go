@@ -22,6 +22,7 @@ import (
 
 	"pakon/tests/figures"
 	"pakon/tests/household"
+	"pakon/tests/rig"
 )
 
 func main() {
@@ -47,6 +48,9 @@ func run(ctx context.Context, pakon, arm, out string, events, rows int) error {
 	if err := queries(ctx, &r, pakon, rows); err != nil {
 		return fmt.Errorf("measure queries: %w", err)
 	}
+	if err := running(ctx, &r, pakon, rows); err != nil {
+		return fmt.Errorf("measure running connections: %w", err)
+	}
 	if arm != "" {
 		fi, err := os.Stat(arm)
 		if err != nil {
@@ -67,7 +71,7 @@ func ingest(ctx context.Context, r *figures.Report, pakon string, events int) er
 	if err != nil {
 		return err
 	}
-	d, err := startDaemon(ctx, pakon)
+	d, err := startDaemon(ctx, pakon, rig.Here)
 	if err != nil {
 		return err
 	}
@@ -126,7 +130,7 @@ func queries(ctx context.Context, r *figures.Report, pakon string, rows int) err
 }
 
 func day(ctx context.Context, r *figures.Report, pakon, prefix string, lines []byte, flows int) error {
-	d, err := startDaemon(ctx, pakon)
+	d, err := startDaemon(ctx, pakon, rig.Here)
 	if err != nil {
 		return err
 	}
@@ -160,7 +164,7 @@ func day(ctx context.Context, r *figures.Report, pakon, prefix string, lines []b
 	if prefix != "" {
 		return d.stop()
 	}
-	r.Add("daemon_rss_mb", rss, "MB", figures.Below(24))
+	r.Add("day_rss_mb", rss, "MB", figures.None)
 	if err := disturbed(ctx, r, d); err != nil {
 		return err
 	}

@@ -38,3 +38,12 @@ func findNetwork(bridge string) (*Network, error) {
 	}
 	return nil, fmt.Errorf("network %q: want %s or %s", bridge, LAN, Guest)
 }
+
+// SetUp switches a network's bridge on or off. Off, it loses its IPv6 addresses.
+func (r *Router) SetUp(network string, up bool) error {
+	state := "down"
+	if up {
+		state = "up"
+	}
+	return r.router.ip("link set " + network + " " + state)
+}

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -36,7 +37,42 @@ func (r *Router) ReloadFirewall() error {
 	for _, f := range r.forwards {
 		fmt.Fprintf(&forwards, "\t\tmeta nfproto ipv4 iifname \"wan\" tcp dport %d dnat ip to %s:%d\n", f.port, f.to.V4, f.toPort)
 	}
-	return r.router.nft(fmt.Sprintf(fw4, forwards.String()))
+	before, table, offload := "", "", ""
+	if r.offloading {
+		before = "delete flowtable inet fw4 ft\n"
+	}
+	if f := r.flowtable; f != nil {
+		counter := ""
+		if f.counter {
+			counter = "counter; "
+		}
+		table = fmt.Sprintf("\tflowtable ft {\n\t\thook ingress priority filter; devices = { %s }; %s\n\t}\n", strings.Join(f.devices, ", "), counter)
+		offload = "\t\tmeta l4proto { tcp, udp } flow offload @ft\n"
+	}
+	if err := r.router.nft(fmt.Sprintf(fw4, before, table, offload, forwards.String())); err != nil {
+		return err
+	}
+	r.offloading = r.flowtable != nil
+	return nil
+}
+
+// flowtable is what forwards connections in the router's place.
+type flowtable struct {
+	devices []string
+	counter bool
+}
+
+// Offload lets a flow table forward what comes in by the devices, as fw4 does
+// with the option flow_offloading: by the bridges and wan, with a counter. Of
+// before 2023-03 it has none, of before 2024-03 the bridges' ports instead. Not
+// every kernel can.
+func (r *Router) Offload(counter bool, devices ...string) error {
+	r.flowtable = &flowtable{devices, counter}
+	if err := r.ReloadFirewall(); err != nil {
+		r.flowtable = nil
+		return errors.Join(err, r.ReloadFirewall())
+	}
+	return nil
 }
 
 // FlushRuleset removes everybody's tables, as an administrator may. Connections
@@ -49,15 +85,15 @@ func (r *Router) Sysctl(key, value string) error { return r.router.sysctl(key, v
 
 const fw4 = `table inet fw4
 flush table inet fw4
-table inet fw4 {
-	chain input {
+%stable inet fw4 {
+%s	chain input {
 		type filter hook input priority filter; policy accept;
 		iifname "lo" accept
 		ct state vmap { established : accept, related : accept }
 	}
 	chain forward {
 		type filter hook forward priority filter; policy accept;
-		ct state vmap { established : accept, related : accept }
+%s		ct state vmap { established : accept, related : accept }
 	}
 	chain output {
 		type filter hook output priority filter; policy accept;

@@ -62,6 +62,8 @@ type Router struct {
 	web              *web
 	offloads         bool
 	forwards         []forward
+	flowtable        *flowtable     // nil: the router is to forward by itself
+	offloading       bool           // there is a flow table
 	closers          []func() error // in reverse order
 }
 

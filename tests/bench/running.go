@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"pakon/tests/figures"
+	"pakon/tests/household"
+	"pakon/tests/router"
+)
+
+// runningConns are connections that go on while the daemon's memory is measured.
+const runningConns = 5000
+
+// running measures the daemon's memory with a day of flows and very many
+// connections that go on, while the day is walked through. It needs a router,
+// and so root: without, there is no such figure.
+func running(ctx context.Context, r *figures.Report, pakon string, rows int) error {
+	home, err := router.Start(router.Household())
+	if errors.Is(err, router.ErrNeedsRoot) {
+		fmt.Fprintf(os.Stderr, "bench: daemon_rss_mb is not measured: %v\n", err)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer home.Close()
+	if err := home.Firewall(); err != nil {
+		return err
+	}
+	// The day is over before the connections of the kernel are followed: the
+	// ends of connections before that would count as those of another run.
+	for _, n := range router.Networks {
+		if err := home.SetUp(n.Bridge, false); err != nil {
+			return err
+		}
+	}
+	cfg := household.Default()
+	cfg.P2P, cfg.Rows, cfg.End = 0, rows, time.Now()
+	lines, flows, err := generate(cfg)
+	if err != nil {
+		return err
+	}
+	d, err := startDaemon(ctx, pakon, home.Do)
+	if err != nil {
+		return err
+	}
+	defer d.stop()
+	if err := d.feed(lines, 0); err != nil {
+		return err
+	}
+	if err := d.waitStored(ctx); err != nil {
+		return err
+	}
+	if err := home.SetUp(router.LAN, true); err != nil {
+		return err
+	}
+	idle, err := home.Clients()[0].Idle(ctx, runningConns)
+	if err != nil {
+		return err
+	}
+	defer idle.Close()
+	for n := int64(0); n < runningConns; {
+		s, err := d.status(ctx)
+		if err != nil {
+			return err
+		}
+		f, _ := s.Table("flows")
+		live, _ := f.Int("live")
+		n = live - int64(flows)
+		select {
+		case <-time.After(100 * time.Millisecond): // a question costs what is being measured
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	for range 3 {
+		_, _, n, err := d.walk(ctx)
+		if err != nil {
+			return err
+		}
+		if n != flows+runningConns {
+			return fmt.Errorf("the pages hold %d flows, want %d", n, flows+runningConns)
+		}
+	}
+	rss, err := d.memory("VmHWM")
+	if err != nil {
+		return err
+	}
+	r.Add("daemon_rss_mb", rss, "MB", figures.Below(24))
+	return d.stop()
+}
