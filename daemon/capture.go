@@ -139,7 +139,7 @@ func (d *daemon) capture(ctx context.Context) error {
 	}
 	d.recapture()
 	err := m.Run(ctx)
-	if !keep() {
+	if used := d.method.Load(); used != nil && used.way != head.None && !keep() {
 		err = errors.Join(err, d.head.Remove())
 	}
 	return err
@@ -231,7 +231,7 @@ func (d *daemon) applyCapture(ctx context.Context) {
 			err = d.head.Remove()
 		}
 		if err != nil {
-			d.log.Warn("what an earlier run left in nftables is still there", "err", err)
+			d.log.Debug("what an earlier run may have left in nftables is still there", "err", err) // status says it
 		}
 	}
 	used.counted = used.way != head.None || counted.Any

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/exec"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -541,6 +544,45 @@ func TestFlowOffloading(t *testing.T) {
 				sameBytes(t, r, s, tr.Connection, false)
 			}
 		})
+	}
+}
+
+// TestWithoutConnectionTracking: without the right to ask the kernel, Suricata
+// counts, and what is missing is said.
+func TestWithoutConnectionTracking(t *testing.T) {
+	if _, err := exec.LookPath("setpriv"); err != nil {
+		t.Skipf("needs setpriv of util-linux: %v", err)
+	}
+	r := newRouter(t, router.Household())
+	if err := r.Firewall(); err != nil {
+		t.Fatal(err)
+	}
+	s := newSystem(t, r.Do, nil)
+	if err := s.Root.Write("tmp/.uci/pakon", "pakon.monitor.mode='filter'\n"); err != nil {
+		t.Fatal(err)
+	}
+	script := fmt.Sprintf("#!/bin/sh\nexec setpriv --bounding-set -net_admin --inh-caps -net_admin %s \"$@\"\n", s.Pakon)
+	s.Pakon = s.Root.Path("pakon-without-net-admin")
+	if err := os.WriteFile(s.Pakon, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	startDaemon(t, s)
+	c := r.Clients()[0]
+	awaitCapture(t, s, c)
+	st := status(t, s)
+	if st.Mode != "tap" || st.BytesFrom != "suricata" || st.Conntrack.Active ||
+		!slices.ContainsFunc(st.Warnings, func(w string) bool { return strings.Contains(w, "CAP_NET_ADMIN") }) {
+		t.Errorf("mode %s, bytes from %s, %+v, warnings %q", st.Mode, st.BytesFrom, st.Conntrack, st.Warnings)
+	}
+	if _, err := c.Fetch(t.Context(), router.Request{Site: "www.example.org", Protocol: router.HTTP, Receive: 1000}); err != nil {
+		t.Fatal(err)
+	}
+	err := s.Until(t.Context(), 4*reportTime, func(context.Context) (bool, error) {
+		flows := flowsOf(t, s, c)
+		return len(flows) == 1 && flows[0].Hostname == "www.example.org" && flows[0].Recvd > 1000, nil
+	})
+	if err != nil {
+		t.Errorf("%v; there are %+v", err, flowsOf(t, s, c))
 	}
 }
 

@@ -463,11 +463,20 @@ func (t *Table) Suspend() {
 	t.flush()
 }
 
-// Inactive notes that the kernel's connections are not told any more.
+// Inactive notes that the kernel's connections are not told, for the moment or
+// at all. Those that an earlier run has left end, if this one was never told of
+// any: then it is not known what became of them.
 func (t *Table) Inactive() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.kernel.active = false
+	k := &t.kernel
+	k.active = false
+	if k.dumps == 0 {
+		for _, c := range k.conns {
+			t.finish(c)
+		}
+		t.flush()
+	}
 }
 
 // write records a connection as it stands; final if nothing will change.

@@ -397,6 +397,20 @@ func TestAdopt(t *testing.T) {
 	next.expect(t, "what was over", "done")
 }
 
+// TestAdoptInVain: the kernel does not tell of its connections any more.
+func TestAdoptInVain(t *testing.T) {
+	tab, got := newTable(home(), Policy{Interfaces: []string{"br-lan"}})
+	k := &kernelOf{Table: tab, now: began, got: got}
+	k.Adopt([]Flow{{
+		Start: 1, End: 2, ClientAddr: netip.MustParseAddr("192.168.1.10"), Remote: netip.MustParseAddr("203.0.113.80"), Port: 443, Proto: TCP,
+		Interface: "br-lan", Sent: 5, Recvd: 6, State: Running, Track: Track{Key: 1, OtherPort: 50000, RawSent: 5, RawRecvd: 6},
+	}})
+	k.Inactive()
+	k.expect(t, "what was left", `over out 443/6 "" 5+6`, "done")
+	play(t, k.Table, strings.NewReader(browse.end()))
+	k.expect(t, "Suricata counts again", `whole out 443/6 "" 1000+5000`)
+}
+
 // TestSuricataKnowsMore: what the kernel does not count is Suricata's.
 func TestSuricataKnowsMore(t *testing.T) {
 	later := conn{id: 5, src: "192.168.1.10:60000", dst: "203.0.113.90:443", srcMAC: phoneMAC, dstMAC: routerMAC, app: "tls", sent: 30, recvd: 40}
