@@ -50,6 +50,9 @@ func (d *daemon) status(ctx context.Context) api.Status {
 		s.Flows.Live, s.Flows.Oldest, s.Flows.Newest = st.Flows, unixMilli(st.Oldest), unixMilli(st.Newest)
 		s.Database.Bytes, s.Database.Names, s.Database.Clients = st.Bytes, st.Names, st.Clients
 	}
+	if err := d.carried.sample(d.interfaces()); err != nil {
+		d.log.Debug("what interfaces carry is not known", "err", err) // run says it
+	}
 	covered := d.table.Coverage()
 	for _, name := range set.config.Monitor.Interfaces {
 		state := "missing"

@@ -99,8 +99,7 @@ type tracked struct {
 	fate           Fate // Recorded, or why it is not
 	mac            client.MAC
 	iface, far     string // where the client is, and the far end, if that is monitored, too
-	app            string
-	start, end     int64 // Unix ms; end is that of the last bytes as long as it runs
+	start, end     int64  // Unix ms; end is that of the last bytes as long as it runs
 
 	answered, assured bool
 	unannounced       bool   // that it has begun is still to be told
@@ -264,7 +263,7 @@ func (t *Table) begin(kind conntrack.Kind, e *conntrack.Entry, at time.Time) *tr
 	if id, ok := k.early.Get(c.key); ok {
 		k.early.Remove(c.key)
 		if p, ok := t.pending.Peek(id); ok {
-			c.pending, c.app = p, appOf(p.source)
+			c.pending = p
 			t.pending.Remove(id)
 		}
 	}
@@ -523,8 +522,13 @@ func (t *Table) write(c *tracked, final bool) {
 // call gives a flow its name, in the order of trust.
 func (t *Table) call(c *tracked, f *Flow) {
 	if c.source == name.None && c.direction == Out {
-		if n := t.memory.Lookup(t.who(c.mac, c.client.Addr()), c.remote.Addr(), c.start, c.certificate); n != "" {
-			c.name, c.source = n, name.DNS
+		// Where Suricata does not tell MACs, the answer may have come before the
+		// client's was known.
+		for _, who := range []name.Client{t.who(c.mac, c.client.Addr()), t.who(client.MAC{}, c.client.Addr())} {
+			if n := t.memory.Lookup(who, c.remote.Addr(), c.start, c.certificate); n != "" {
+				c.name, c.source = n, name.DNS
+				break
+			}
 		}
 	}
 	f.Name, f.Source = c.name, c.source
@@ -737,12 +741,12 @@ func (t *Table) Adopt(flows []Flow) {
 	for i := range flows {
 		f := &flows[i]
 		c := &tracked{
-			id: f.Track.ID, proto: f.Proto, direction: f.Direction, mac: f.Client, iface: f.Interface, app: f.App,
+			id: f.Track.ID, proto: f.Proto, direction: f.Direction, mac: f.Client, iface: f.Interface,
 			start: f.Start, end: f.End, answered: true, over: f.State == Over, written: true, serial: f.Track.Key,
 			raw:  [2]uint64{f.Track.RawSent, f.Track.RawRecvd},
 			base: [2]uint64{f.Sent - min(f.Sent, f.Track.RawSent), f.Recvd - min(f.Recvd, f.Track.RawRecvd)},
 		}
-		c.name, c.source = f.Name, f.Source
+		c.name, c.source, c.app = f.Name, f.Source, f.App
 		here, there := f.Track.OtherPort, f.Port
 		if f.Direction == In {
 			here, there = there, here

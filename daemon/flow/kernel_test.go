@@ -237,6 +237,27 @@ func TestNameFirst(t *testing.T) {
 	k.expect(t, "after three seconds", `running out 443/6 "first.example.org" 10+20`)
 }
 
+// TestAnswerBeforeMAC: the client's MAC becomes known after it has asked.
+func TestAnswerBeforeMAC(t *testing.T) {
+	clients := home()
+	clients.neighbours = map[netip.Addr]client.MAC{}
+	tab, got := newTable(clients, Policy{Interfaces: []string{"br-lan"}})
+	k := &kernelOf{Table: tab, now: began, got: got}
+	k.dump()
+	asking := browse
+	asking.srcMAC = "" // as in a netfilter log
+	play(t, tab, strings.NewReader(asking.answer("asked.example.org", "203.0.113.80")))
+	clients.neighbours[netip.MustParseAddr("192.168.1.10")] = mac(phoneMAC)
+	play(t, tab, strings.NewReader(asking.tls(`"version":"TLS 1.3"`)))
+	e := k.add(kernelConn(1, TCP, "192.168.1.10:50000", https))
+	moved(e, 10, 20)
+	k.after(3 * time.Second)
+	if f := (*k.got)[0]; f.App != "tls" || f.Client != mac(phoneMAC) {
+		t.Errorf("recorded %+v", f)
+	}
+	k.expect(t, "after three seconds", `running out 443/6 "asked.example.org" 10+20`)
+}
+
 func TestNameOfAnswer(t *testing.T) {
 	k := newKernelTable(t, Policy{})
 	play(t, k.Table, strings.NewReader(browse.answer("asked.example.org", "203.0.113.80")))

@@ -89,6 +89,7 @@ type pending struct {
 	name        string
 	source      name.Source
 	certificate string
+	app         string // application protocol; only of connections that the kernel tracks
 }
 
 // tuple tells connections apart, from the client's side.
@@ -218,7 +219,7 @@ func (t *Table) named(ev *suricata.Event) Fate {
 	if c := t.connOf(ev); c != nil {
 		fate := t.state(&c.pending, ev)
 		if c.app == "" {
-			c.app = appOf(sourceOf(ev.Kind))
+			c.app = appOf(ev.Kind)
 		}
 		t.identify(c, ev)
 		t.touch(c)
@@ -226,6 +227,9 @@ func (t *Table) named(ev *suricata.Event) Fate {
 	}
 	p, _ := t.pending.Get(ev.FlowID)
 	fate := t.state(&p, ev)
+	if t.kernel.active {
+		p.app = appOf(ev.Kind)
+	}
 	if p == (pending{}) {
 		return fate
 	}
@@ -268,14 +272,8 @@ func (t *Table) answered(ev *suricata.Event, certificate string) string {
 	return t.memory.Lookup(who, ev.Dst.Addr(), ev.Time, certificate)
 }
 
-// appOf is the application protocol of a connection whose name the source told.
-func appOf(s name.Source) string {
-	switch s {
-	case name.TLS, name.QUIC, name.HTTP:
-		return s.String()
-	}
-	return ""
-}
+// appOf is the application protocol that an event of the kind tells of.
+func appOf(k suricata.Kind) string { return sourceOf(k).String() }
 
 func sourceOf(k suricata.Kind) name.Source {
 	switch k {
