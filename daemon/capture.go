@@ -26,6 +26,8 @@ type method struct {
 	offload string   // what flow offloading means for it; "" if there is none
 	// counted: the kernel counted connections when it was chosen.
 	counted bool
+	// uncounted: a flow table forwards without counting.
+	uncounted bool
 }
 
 // mode is the method as the configuration calls it.
@@ -54,6 +56,7 @@ func choose(mode string, m machine) method {
 	}
 	if offloaded {
 		c.offload = offloadNote(c.way, m.ability.Flowtables)
+		c.uncounted = slices.ContainsFunc(m.ability.Flowtables, uncounting)
 	}
 	return c
 }
@@ -66,7 +69,7 @@ func chooseWay(m machine, offloaded bool) (head.Way, string) {
 	case m.probe != nil:
 		return head.None, fmt.Sprintf("nftables can not be asked: %v", m.probe)
 	}
-	if slices.ContainsFunc(m.ability.Flowtables, func(t head.Flowtable) bool { return !t.Counter }) {
+	if slices.ContainsFunc(m.ability.Flowtables, uncounting) {
 		return head.None, "flow offloading is on, and its flow table does not count bytes (it has no 'counter')"
 	}
 	if nflog == nil && !m.build.NFLOG {
@@ -86,6 +89,8 @@ func chooseWay(m machine, offloaded bool) (head.Way, string) {
 	}
 	return head.None, fmt.Sprintf("neither a netfilter log (%v) nor a mirror (%v) can be used", nflog, mirror)
 }
+
+func uncounting(t head.Flowtable) bool { return !t.Counter }
 
 // offloadNote says what flow offloading means for the method.
 func offloadNote(way head.Way, tables []head.Flowtable) string {
@@ -240,7 +245,7 @@ func (d *daemon) applyCapture(ctx context.Context) {
 	}
 	d.useMethod(used, monitor.Mode)
 	s := suricata.Settings{Counted: used.counted}
-	c := flow.Capture{Heads: used.way != head.None}
+	c := flow.Capture{Heads: used.way != head.None, Uncounted: used.uncounted}
 	switch used.way {
 	case head.NFLOG:
 		s.NFLOGGroup = head.Group

@@ -117,6 +117,7 @@ type tracked struct {
 	before    [2]uint64 // bytes until the hour began
 	named     uint64    // bytes that count as named
 	seen      [2]uint64 // bytes that Suricata counted
+	suricata  uint64    // the number that Suricata has for it; 0 if not known
 	doubtful  bool      // the kernel may have counted less than there was
 	grewAtEnd bool      // bytes moved after the last dump
 	stop      int64     // Unix ms, when the kernel forgot it; 0 if that was not told
@@ -197,7 +198,9 @@ func (t *Table) Connection(k conntrack.Kind, e *conntrack.Entry, at time.Time) {
 	c.dump = t.kernel.dumps
 	c.answered = c.answered || e.Answered()
 	c.assured = c.assured || e.Status&conntrack.Assured != 0
-	c.doubtful = c.doubtful || e.Status&conntrack.Offloaded != 0
+	if e.Status&conntrack.Offloaded != 0 && c.fate == Recorded && t.capture.Load().Uncounted {
+		t.leave(c)
+	}
 	t.times(c, k, e, at)
 	if e.Counted {
 		t.count(c, k, e, at)
@@ -553,6 +556,14 @@ func (t *Table) void(c *tracked, fate Fate) {
 	c.dirty = false
 }
 
+// leave leaves the counting of a connection to Suricata.
+func (t *Table) leave(c *tracked) {
+	t.void(c, Uncounted)
+	if c.suricata != 0 && c.pending != (pending{}) {
+		t.pending.Add(c.suricata, c.pending)
+	}
+}
+
 // finish records the end of a connection and follows it no more.
 func (t *Table) finish(c *tracked) {
 	if c.ended {
@@ -578,6 +589,9 @@ func (t *Table) finish(c *tracked) {
 	}
 	t.counters.conn[fate].Add(1)
 	t.drop(c)
+	if fate == Uncounted {
+		return // its end is still to be told by Suricata
+	}
 	t.kernel.past.Add(c.key, past{c.id, c.end, c.stop == 0})
 }
 
@@ -651,13 +665,14 @@ func (t *Table) counted(ev *suricata.Event) Fate {
 	}
 	id := keyOf(ev.Src, ev.Dst, ev.Proto)
 	k.early.Remove(id)
-	if c := k.conns[id]; c != nil {
+	c := k.conns[id]
+	if c != nil && c.fate != Uncounted {
 		t.told(c, ev, heads)
 		return Counted
 	}
 	p, ok := k.past.Get(id)
 	switch {
-	case ok && ev.Flow.Start <= p.end+slack:
+	case c == nil && ok && ev.Flow.Start <= p.end+slack:
 		return Counted
 	case heads:
 		return HeadOnly
@@ -697,8 +712,7 @@ func (t *Table) told(c *tracked, ev *suricata.Event, heads bool) {
 	if !c.doubtful {
 		return
 	}
-	// What moved between our last look and a zeroing, or past a flow table that
-	// does not count, is known to Suricata only.
+	// What moved between our last look and the zeroing is known to Suricata only.
 	old := c.total()
 	for i, total := range old {
 		c.base[i] += max(c.seen[i], total) - total

@@ -476,6 +476,31 @@ func TestAccountingOff(t *testing.T) {
 	k.expect(t, "Suricata's count", `whole out 443/6 "" 1000+5000`)
 }
 
+// TestUncountedOffload: a flow table takes the connection, and does not count.
+func TestUncountedOffload(t *testing.T) {
+	k := newKernelTable(t, Policy{})
+	k.SetCapture(Capture{Uncounted: true})
+	for _, last := range []bool{false, true} { // whether the kernel forgets it before Suricata does
+		e := k.add(kernelConn(1, TCP, "192.168.1.10:50000", https))
+		moved(e, 10, 20)
+		play(t, k.Table, strings.NewReader(browse.tls(`"sni":"www.example.org"`)))
+		k.after(3 * time.Second)
+		k.expect(t, "before", `running out 443/6 "www.example.org" 10+20`)
+		e.Status |= conntrack.Offloaded
+		k.after(3 * time.Second)
+		k.expect(t, "offloaded", "void")
+		e.Status &^= conntrack.Offloaded
+		if last {
+			k.end(e)
+		}
+		play(t, k.Table, strings.NewReader(browse.end()))
+		if !last {
+			k.end(e)
+		}
+		k.expect(t, "its end", `whole out 443/6 "www.example.org" 1000+5000`)
+	}
+}
+
 func TestExcluded(t *testing.T) {
 	k := newKernelTable(t, Policy{ExcludeNames: func(n string) bool { return n == "secret.example.org" }})
 	e := k.add(kernelConn(1, TCP, "192.168.1.10:50000", https))

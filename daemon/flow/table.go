@@ -58,6 +58,9 @@ type Capture struct {
 	// Heads: it gets only the head of each connection, so its bytes are not
 	// those of the connection.
 	Heads bool
+	// Uncounted: the kernel does not count the bytes of connections that are
+	// offloaded; Suricata sees all of them.
+	Uncounted bool
 	// Devices are those that stand for a monitored interface.
 	Devices map[string]string
 }
@@ -216,7 +219,8 @@ func (t *Table) named(ev *suricata.Event) Fate {
 	case !t.monitored(ev.Interface):
 		return OtherInterface
 	}
-	if c := t.connOf(ev); c != nil {
+	if c := t.connOf(ev); c != nil && c.fate != Uncounted {
+		c.suricata = ev.FlowID
 		fate := t.state(&c.pending, ev)
 		if c.app == "" {
 			c.app = appOf(ev.Kind)
