@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -43,7 +44,8 @@ type machine struct {
 	counted error // why connections are not counted, nil if they are
 	build   suricata.Build
 	ability head.Ability
-	probe   error // why ability is not known
+	probe   error  // why ability is not known
+	bridges string // a monitored interface by which this machine itself reaches the internet, "" if none
 }
 
 // choose picks the method for a mode: the one that costs least of those that
@@ -64,6 +66,8 @@ func choose(mode string, m machine) method {
 func chooseWay(m machine, offloaded bool) (head.Way, string) {
 	nflog, mirror := m.ability.NFLOG, m.ability.Mirror
 	switch {
+	case m.bridges != "":
+		return head.None, fmt.Sprintf("the internet is behind %s: what this machine only bridges, the kernel neither tracks nor hands on", m.bridges)
 	case m.counted != nil:
 		return head.None, fmt.Sprintf("connections are not counted: %v", m.counted)
 	case m.probe != nil:
@@ -220,15 +224,21 @@ func (d *daemon) applyCapture(ctx context.Context) {
 	}
 	if len(there) == 0 && d.method.Load() == nil {
 		m.Apply(suricata.Settings{}) // nothing is there yet
+		d.applied = nil
 		return
 	}
 	counted := d.kernel.State()
 	if !counted.Active && counted.Problem == "" {
 		return
 	}
-	used := choose(monitor.Mode, d.inspect(ctx, monitor.Mode))
+	now := d.inspect(ctx, monitor.Mode)
 	if ctx.Err() != nil {
 		return
+	}
+	used := choose(monitor.Mode, now)
+	if before := d.method.Load(); before != nil && before.way != head.None && monitor.Mode != "tap" &&
+		(now.probe != nil || now.counted != nil) {
+		used = *before // what is out of reach for a moment is not worth starting Suricata anew, twice
 	}
 	if err := d.head.Apply(head.Settings{Way: used.way, Interfaces: monitor.Interfaces}); err != nil {
 		if used.way != head.None {
@@ -266,12 +276,18 @@ func (d *daemon) applyCapture(ctx context.Context) {
 		}
 	}
 	d.table.SetCapture(c)
+	slices.Sort(s.Interfaces)
+	if !d.forced.Swap(false) && d.applied != nil && reflect.DeepEqual(*d.applied, s) {
+		return // the monitor goes on trying by itself, ever more slowly
+	}
+	d.applied = &s
 	m.Apply(s)
 }
 
 // stopCapture ends what captures.
 func (d *daemon) stopCapture(m *suricata.Monitor) {
 	m.Apply(suricata.Settings{})
+	d.applied = nil
 	d.method.Store(nil)
 	if err := d.head.Remove(); err != nil {
 		d.log.Warn("rules in nftables could not be removed", "err", err)
@@ -302,10 +318,17 @@ func (d *daemon) inspect(ctx context.Context, mode string) machine {
 	if st := d.kernel.State(); !st.Active {
 		m.counted = errors.New(st.Problem)
 	}
-	m.ability, m.probe = head.Probe(d.settings.Load().config.Monitor.Interfaces)
+	interfaces := d.settings.Load().config.Monitor.Interfaces
 	if mode == "tap" {
+		m.ability.Flowtables, m.probe = head.Flowtables()
 		return m
 	}
+	for _, i := range interfaces {
+		if d.clients.Uplink(i) {
+			m.bridges = i
+		}
+	}
+	m.ability, m.probe = head.Probe(interfaces)
 	binary, err := suricata.Find("")
 	if err != nil {
 		return m // the monitor says so

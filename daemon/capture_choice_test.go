@@ -32,6 +32,7 @@ func TestChoose(t *testing.T) {
 		{"filter", "filter", all, head.NFLOG, "", ""},
 		{"auto", "auto", all, head.NFLOG, "", ""},
 		{"no connection tracking", "auto", with(func(m *machine) { m.counted = missing }), head.None, "kmod-something", ""},
+		{"an access point", "auto", with(func(m *machine) { m.bridges = "br-lan" }), head.None, "br-lan", ""},
 		{"no nftables", "auto", with(func(m *machine) { m.probe = missing }), head.None, "kmod-something", ""},
 		{"kernel without NFLOG", "auto", with(func(m *machine) { m.ability.NFLOG = missing }), head.Mirror, "", ""},
 		{"Suricata without NFLOG", "auto", with(func(m *machine) { m.build.NFLOG = false }), head.Mirror, "", ""},
@@ -62,12 +63,13 @@ func TestCarried(t *testing.T) {
 		index   int
 		bytes   uint64
 		minutes int
-	}{{3, 1000, 0}, {3, 1500, 10}, {3, 1600, 70}, {3, 100, 80}, {9, 5000, 90}} {
+	}{{3, 1000, 0}, {3, 1500, 10}, {3, 1000_600, 70}, {3, 1000_590, 75}, {3, 100, 80}, {9, 5000, 90}} {
 		c.note("br-lan", linkCounter{n.index, n.bytes}, hour.Add(time.Duration(n.minutes)*time.Minute))
 	}
 	got := c.of("br-lan")
-	// Counters that begin anew count from zero; so do those of a new link.
-	if len(got) != 2 || got[0].bytes != 500 || got[1].bytes != 100+100+5000 || got[1].hour != hour.Add(time.Hour).UnixMilli() {
+	// Counters that begin anew count from zero; so do those of a new link. One that
+	// shrinks a little was not read at once with another.
+	if len(got) != 2 || got[0].bytes != 500 || got[1].bytes != 999_100+100+5000 || got[1].hour != hour.Add(time.Hour).UnixMilli() {
 		t.Errorf("carried %+v", got)
 	}
 	for i := range 100 {

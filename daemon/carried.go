@@ -18,7 +18,8 @@ const (
 	// carriedEvery is how often the links' counters are read, which nobody tells of.
 	carriedEvery = 10 * time.Second
 	carriedHours = 24
-	linkHeader   = 14 // bytes of Ethernet that a link counts of a packet, and connection tracking does not
+	dip          = 64 << 10 // bytes by which counters that are not read at once may seem to shrink
+	linkHeader   = 14       // bytes of Ethernet that a link counts of a packet, and connection tracking does not
 )
 
 // carried counts what the monitored interfaces carried, by the hour.
@@ -101,6 +102,9 @@ func (c *carried) note(name string, now linkCounter, at time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	before, known := c.last[name]
+	if known && before.index == now.index && now.bytes < before.bytes && before.bytes-now.bytes < dip {
+		return
+	}
 	c.last[name] = now
 	if !known {
 		return // what it carried earlier is not asked for

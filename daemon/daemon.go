@@ -117,8 +117,12 @@ type daemon struct {
 	head    *head.Head
 	carried *carried
 
-	inspector suricata.Inspector // of the goroutine that chooses how to capture
+	forced atomic.Bool // Suricata's monitor is to try again, even if nothing has changed
+	// Of the goroutine that chooses how to capture.
+	inspector suricata.Inspector
+	applied   *suricata.Settings // nil if nothing was
 
+	adopted    []flow.Flow   // that an earlier run has left running
 	monitored  chan struct{} // closed once a monitored interface is there
 	captureDue chan struct{}
 	method     atomic.Pointer[method] // nil until it is chosen
@@ -165,6 +169,11 @@ func newDaemon(ctx context.Context, o options, log *slog.Logger) (_ *daemon, err
 	d.writer = newWriter(d.store, log)
 	d.table = flow.New(d.clients, d.writer.add)
 	d.table.SetPolicy(d.policy(s))
+	if !o.noSuricata {
+		// One that an earlier run has left may be given heads only: until that is
+		// known, its count is not believed.
+		d.table.SetCapture(flow.Capture{Heads: true})
+	}
 	d.carried = newCarried(log, d.table.Hour)
 	d.bus = ubus.New(d.socket, log)
 	d.api = api.New(api.Config{
@@ -211,6 +220,11 @@ func (d *daemon) classify(name string) (group string, hidden bool) {
 // first, so that what it tells at its end is still recorded.
 func (d *daemon) run(ctx context.Context) error {
 	d.log.Info("Pakon starts", "version", version)
+	left, err := d.store.Tracked(ctx)
+	if err != nil {
+		return errors.Join(err, d.events.Close(), d.store.Close())
+	}
+	d.adopted = left
 	g, ctx := errgroup.WithContext(ctx)
 	late, capturing := context.WithCancel(context.WithoutCancel(ctx))
 	g.Go(func() error {
@@ -222,6 +236,8 @@ func (d *daemon) run(ctx context.Context) error {
 	g.Go(func() error {
 		defer d.writer.finish()
 		defer d.table.Suspend()
+		d.table.Adopt(d.adopted)
+		d.adopted = nil
 		sources, late := errgroup.WithContext(late)
 		sources.Go(func() error { return d.events.Run(late, d.event, d.table.Flush) })
 		sources.Go(func() error { return d.followKernel(late) })
@@ -247,7 +263,7 @@ func (d *daemon) run(ctx context.Context) error {
 		}
 		return nil
 	})
-	err := errors.Join(g.Wait(), d.store.Close())
+	err = errors.Join(g.Wait(), d.store.Close())
 	if err == nil {
 		d.log.Info("Pakon ends")
 	}
@@ -308,6 +324,7 @@ func (d *daemon) reload(ctx context.Context) error {
 	d.clients.SetHosts(s.hosts)
 	d.table.SetPolicy(d.policy(s))
 	d.store.SetMaxFlows(s.config.Monitor.DatabaseLimit)
+	d.forced.Store(true)
 	d.recapture()
 	// The caller may leave; then the lists are to hold for all names all the same.
 	if err := d.store.Reclassify(context.WithoutCancel(ctx)); err != nil {

@@ -16,11 +16,6 @@ func (d *daemon) followKernel(ctx context.Context) error {
 		return nil
 	case <-d.monitored:
 	}
-	flows, err := d.store.Tracked(ctx)
-	if err != nil {
-		return err
-	}
-	d.table.Adopt(flows)
 	return d.kernel.Run(ctx, receiver{d})
 }
 

@@ -169,7 +169,11 @@ func warnings(s *api.Status, set *settings) []string {
 	if s.Capture.Error != "" {
 		w = append(w, "The rules that hand Suricata its packets are not as they should be: "+s.Capture.Error)
 	}
-	if s.Conntrack.Problem != "" {
+	switch {
+	case s.Conntrack.Problem == "":
+	case s.Conntrack.Active:
+		w = append(w, "Connection tracking is not set as it should be: "+s.Conntrack.Problem)
+	default:
 		w = append(w, "Bytes are counted by Suricata, and seen at the end of a connection only: "+s.Conntrack.Problem)
 	}
 	if s.Conntrack.Zeroed > 0 {

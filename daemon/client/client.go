@@ -67,6 +67,8 @@ type machine struct {
 	index map[int]string
 	addrs map[netip.Addr]bool
 	macs  map[MAC]bool
+
+	uplinks map[string]bool // links with a default route
 }
 
 // names are the owner's names for devices; replaced as a whole.
@@ -100,6 +102,10 @@ func (t *Table) Interface(name string) (Interface, bool) {
 	i, ok := t.machine.Load().links[name]
 	return i, ok
 }
+
+// Uplink tells whether this machine itself reaches the internet by the link:
+// then it does not route for those behind it, but bridges.
+func (t *Table) Uplink(link string) bool { return t.machine.Load().uplinks[link] }
 
 // RouterMAC tells whether the MAC is one of this machine's own.
 func (t *Table) RouterMAC(m MAC) bool { return t.machine.Load().macs[m] }
@@ -211,7 +217,7 @@ func (t *Table) setMachine(m *machine) {
 	same := maps.EqualFunc(old.links, m.links, func(a, b Interface) bool {
 		return a.Index == b.Index && a.MAC == b.MAC && a.Up == b.Up && slices.Equal(a.Prefixes, b.Prefixes)
 	})
-	if same {
+	if same && maps.Equal(old.uplinks, m.uplinks) {
 		return
 	}
 	select {

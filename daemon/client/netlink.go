@@ -136,6 +136,8 @@ func (t *Table) dumpMachine(c *rtnetlink.Conn) error {
 		index: make(map[int]string, len(links)),
 		addrs: make(map[netip.Addr]bool, len(addrs)),
 		macs:  make(map[MAC]bool, len(links)),
+
+		uplinks: make(map[string]bool),
 	}
 	for _, l := range links {
 		if l.Attributes == nil {
@@ -177,6 +179,9 @@ func (t *Table) dumpMachine(c *rtnetlink.Conn) error {
 	for _, r := range routes {
 		name, ok := m.index[int(r.Attributes.OutIface)]
 		dst, valid := addrOf(r.Attributes.Dst)
+		if ok && r.DstLength == 0 && r.Type == unix.RTN_UNICAST && r.Table == unix.RT_TABLE_MAIN {
+			m.uplinks[name] = true
+		}
 		if !ok || !valid || r.DstLength == 0 || r.Type != unix.RTN_UNICAST || r.Table != unix.RT_TABLE_MAIN {
 			continue
 		}

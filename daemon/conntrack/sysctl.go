@@ -1,7 +1,9 @@
 package conntrack
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,10 +17,19 @@ const settings = "/proc/sys/net/netfilter"
 // wanted are the settings without which connections can not be counted rightly:
 // bytes, times, and that ends are told of connections that began before anybody
 // listened, too.
-var wanted = []struct{ name, value string }{
-	{"nf_conntrack_acct", "1"},
-	{"nf_conntrack_timestamp", "1"},
-	{"nf_conntrack_events", "1"},
+var wanted = []struct {
+	name, value string
+	optional    bool // kernels are built without: beginnings are then known to a tenth of a second
+}{
+	{"nf_conntrack_acct", "1", false},
+	{"nf_conntrack_timestamp", "1", true},
+	{"nf_conntrack_events", "1", false},
+}
+
+// accounting tells whether the kernel counts the bytes of new connections.
+func accounting(dir string) bool {
+	b, err := os.ReadFile(filepath.Join(dir, "nf_conntrack_acct"))
+	return err == nil && strings.TrimSpace(string(b)) != "0"
 }
 
 // switchOn puts the settings in force. It returns those that it changed, and
@@ -28,6 +39,9 @@ func switchOn(dir string) (switched []string, err error) {
 	for _, w := range wanted {
 		path := filepath.Join(dir, w.name)
 		old, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) && w.optional {
+			continue
+		}
 		if err != nil {
 			wrong = append(wrong, fmt.Sprintf("%s can not be read: %v", w.name, err))
 			continue

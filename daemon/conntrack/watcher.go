@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -23,7 +24,10 @@ const (
 	// many connections they become rarer instead.
 	share = 250
 	// eager is the time between dumps that make good lost events.
-	eager = time.Second
+	eager      = time.Second
+	eagerShare = 10        // as share, then
+	warnEvery  = time.Hour // that events are lost is said
+	maxDrain   = 100_000   // events before a dump
 	// eventBuffer is what the kernel keeps of events while they are not read,
 	// as during a dump: some 5000.
 	eventBuffer = 4 << 20
@@ -183,17 +187,15 @@ func (w *Watcher) follow(ctx context.Context, r Receiver) (err error) {
 	})
 	defer stop()
 	problem := ""
-	switched, err := switchOn(settings)
-	if err != nil {
+	if err := w.switchOn(); err != nil {
+		if !accounting(settings) {
+			return fmt.Errorf("the kernel does not count the bytes of connections: %w", err)
+		}
 		problem = err.Error()
-		w.log.Warn("connections may not be counted", "problem", problem)
-	}
-	for _, s := range switched {
-		w.log.Info("switched on for counting connections", "setting", s)
+		w.log.Warn("connections are not told of as they should be", "problem", problem)
 	}
 	w.mu.Lock()
 	w.timeouts = readTimeouts(settings)
-	w.state.Switched = append(w.state.Switched, switched...)
 	w.mu.Unlock()
 	f := follower{w: w, r: r, events: events, dumps: dumps}
 	if err := f.dump(); err != nil {
@@ -204,6 +206,22 @@ func (w *Watcher) follow(ctx context.Context, r Receiver) (err error) {
 	return f.run(ctx)
 }
 
+// switchOn puts the kernel's settings in force, and notes those that it changed.
+func (w *Watcher) switchOn() error {
+	switched, err := switchOn(settings)
+	for _, s := range switched {
+		w.log.Info("switched on for counting connections", "setting", s)
+	}
+	w.update(func(st *State) {
+		for _, s := range switched {
+			if !slices.Contains(st.Switched, s) {
+				st.Switched = append(st.Switched, s)
+			}
+		}
+	})
+	return err
+}
+
 // follower is one life of the two sockets.
 type follower struct {
 	w             *Watcher
@@ -212,17 +230,24 @@ type follower struct {
 	entry         Entry
 	last          time.Time // when the last dump ended
 	due           time.Time // when the next one is
-	lost          bool      // events, since the last dump
+	took          time.Duration
+	warned        time.Time // of lost events
 }
 
 func (f *follower) run(ctx context.Context) error {
 	pause := time.NewTimer(gather)
 	defer pause.Stop()
 	for {
-		if err := f.readUntil(ctx, f.due); err != nil {
-			return err
+		if time.Now().Before(f.due) {
+			if err := f.readUntil(ctx, f.due); err != nil {
+				return err
+			}
 		}
 		if !time.Now().Before(f.due) {
+			// What happened before the dump is told before it.
+			if err := f.drain(); err != nil {
+				return err
+			}
 			if err := f.dump(); err != nil {
 				return err
 			}
@@ -267,14 +292,37 @@ func (f *follower) readUntil(ctx context.Context, until time.Time) error {
 	}
 }
 
+// drain tells of the events that are there.
+func (f *follower) drain() error {
+	if err := f.events.SetReadDeadline(time.Time{}); err != nil {
+		return fmt.Errorf("read connections' events: %w", err)
+	}
+	for range maxDrain {
+		b, err := f.events.read(false)
+		switch {
+		case errors.Is(err, unix.ENOBUFS):
+			f.overrun()
+		case err != nil:
+			return fmt.Errorf("read connections' events: %w", err)
+		case len(b) == 0:
+			return nil
+		default:
+			if err := f.take(b); err != nil {
+				return fmt.Errorf("read connections' events: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
 // overrun notes that events were lost, for which the next dump makes good.
 func (f *follower) overrun() {
 	f.w.update(func(s *State) { s.Lost++ })
-	if !f.lost {
+	if now := time.Now(); f.warned.IsZero() || now.Sub(f.warned) > warnEvery {
 		f.w.log.Warn("the kernel dropped events of connections: they are listed anew")
+		f.warned = now
 	}
-	f.lost = true
-	if soon := f.last.Add(eager); soon.Before(f.due) {
+	if soon := f.last.Add(max(eager, eagerShare*f.took)); soon.Before(f.due) {
 		f.due = soon
 	}
 }
@@ -303,13 +351,12 @@ var request = netlink.Message{
 
 // dump lists all connections, and says when to do so again.
 func (f *follower) dump() error {
-	f.lost = false
 	began := time.Now()
 	f.r.DumpBegins(began)
 	if _, err := f.dumps.Send(request); err != nil {
 		return fmt.Errorf("ask for the connections: %w", err)
 	}
-	n, whole := 0, true
+	n, uncounted, whole := 0, 0, true
 	for done := false; !done; {
 		b, err := f.dumps.read(true)
 		if err != nil {
@@ -332,16 +379,24 @@ func (f *follower) dump() error {
 				if k, ok := h.kind(); ok && k == Listed && f.entry.decode(body) == nil {
 					f.r.Connection(Listed, &f.entry, began)
 					n++
+					if !f.entry.Counted {
+						uncounted++
+					}
 				}
 			}
 		}
 	}
 	f.last = time.Now()
-	took := f.last.Sub(began)
+	f.took = f.last.Sub(began)
 	f.r.DumpEnds(f.last, whole)
-	f.due = f.last.Add(min(max(minInterval, share*took), maxInterval))
+	f.due = f.last.Add(min(max(minInterval, share*f.took), maxInterval))
+	if uncounted > 0 && !accounting(settings) { // somebody has switched it off
+		if err := f.w.switchOn(); err != nil {
+			return fmt.Errorf("the kernel does not count the bytes of connections any more: %w", err)
+		}
+	}
 	f.w.update(func(s *State) {
-		s.Entries, s.DumpTime = n, took
+		s.Entries, s.DumpTime = n, f.took
 		s.Any = s.Any || n > 0
 		s.Dumps++
 	})

@@ -16,6 +16,7 @@ const (
 	maxConns = 16384 // of the kernel's connections that are followed
 	maxPast  = 4096  // connections that have ended, whose ends Suricata may yet tell
 	maxEarly = 1024  // connections that Suricata told of before the kernel did
+	maxTold  = 512   // connections that Suricata told all of before the kernel did
 	// shownAfter is the age in ms from which a connection that runs is recorded:
 	// most are over before, and are then recorded only once.
 	shownAfter = 2000
@@ -36,11 +37,14 @@ type kernel struct {
 	conns    map[key]*tracked
 	changed  []*tracked // that have changed since they were recorded
 	dumps    uint32     // counted
-	began    time.Time
+	began    time.Time  // of the latest dump
+	clock    time.Time  // when something was last told
 	serial   uint64
 	past     *simplelru.LRU[key, past]
 	lost     int64 // Unix ms: ends of connections that past had no room for
 	early    *simplelru.LRU[key, uint64]
+	told     *simplelru.LRU[key, int64] // ends of connections that Suricata's count was recorded of
+	zeroed   bool                       // counters of the latest dump were found zeroed
 	networks []network
 }
 
@@ -108,6 +112,7 @@ type tracked struct {
 	written           bool   // there is a record of it
 	dirty             bool   // the record is not of now
 	dump              uint32 // the last one that it was in
+	kernelStart       int64  // Unix ns, as the kernel tells it; 0 if it was not told
 
 	serial    uint64
 	base      [2]uint64 // bytes before the kernel's counters were zeroed, sent and received
@@ -132,6 +137,9 @@ func (k *kernel) init() {
 	if k.early, err = simplelru.NewLRU[key, uint64](maxEarly, nil); err != nil {
 		panic(err)
 	}
+	if k.told, err = simplelru.NewLRU[key, int64](maxTold, nil); err != nil {
+		panic(err)
+	}
 }
 
 // total is what the connection moved, sent and received.
@@ -151,15 +159,25 @@ func (t *Table) SetPolicy(p Policy) {
 	defer t.mu.Unlock()
 	t.policy.Store(&p)
 	t.kernel.networks = nil
+	t.keepOut()
+	t.flush()
+}
+
+// keepOut ends what is not monitored any more, and leaves out what is not to be
+// recorded any more.
+func (t *Table) keepOut() {
+	p := t.policy.Load()
 	for _, c := range t.kernel.conns {
 		switch {
 		case p.Off || !t.monitored([]byte(c.iface)):
 			t.finish(c)
-		case c.fate == Recorded && p.ExcludeMACs[c.mac]:
+		case c.fate != Recorded:
+		case p.ExcludeMACs[c.mac]:
 			t.void(c, ExcludedClient)
+		case c.name != "" && p.ExcludeNames != nil && p.ExcludeNames(c.name), p.ExcludeAddrs[c.remote.Addr()]:
+			t.void(c, ExcludedName)
 		}
 	}
-	t.flush()
 }
 
 // Connection takes what the kernel tells of a connection.
@@ -169,23 +187,29 @@ func (t *Table) Connection(k conntrack.Kind, e *conntrack.Entry, at time.Time) {
 	if e.Proto != TCP && e.Proto != UDP || t.policy.Load().Off {
 		return
 	}
+	t.tick(at)
 	c := t.kernel.find(e)
 	if c != nil && c.id == e.ID && k == conntrack.New && c.unannounced {
 		c.unannounced = false
 		return // a dump had it already
 	}
-	if c != nil && (c.id != e.ID || k == conntrack.New) {
-		// Its end was not told. What is told of an older one than that is over.
-		if k == conntrack.Ended {
-			return
+	if c != nil && (!c.is(e) || k == conntrack.New) {
+		switch {
+		case k == conntrack.Ended, k == conntrack.Updated && c.unannounced:
+			return // of an older one
+		case k == conntrack.Listed && t.kernel.dumps-c.dump < 2:
+			return // the end of the one and the beginning of the other are still to be told
 		}
-		t.finish(c)
+		t.finish(c) // its end was lost
 		c = nil
 	}
-	if k == conntrack.Listed && !e.Counted {
+	if (k == conntrack.Listed || k == conntrack.Ended) && !e.Counted {
 		// It began while accounting was off: Suricata's count is all there is.
 		if c != nil {
 			t.counters.conn[Uncounted].Add(1)
+			if c.written {
+				t.record(Flow{State: Done, Track: Track{Key: c.serial}})
+			}
 			t.drop(c)
 		}
 		return
@@ -193,6 +217,12 @@ func (t *Table) Connection(k conntrack.Kind, e *conntrack.Entry, at time.Time) {
 	if c == nil {
 		if c = t.begin(k, e, at); c == nil {
 			return
+		}
+	}
+	if e.Start != 0 {
+		c.kernelStart = e.Start
+		if end, ok := t.kernel.told.Get(c.key); ok && e.Start/1e6 <= end && c.fate == Recorded {
+			t.leave(c) // Suricata's count was recorded before the kernel's word of it
 		}
 	}
 	c.dump = t.kernel.dumps
@@ -212,6 +242,20 @@ func (t *Table) Connection(k conntrack.Kind, e *conntrack.Entry, at time.Time) {
 		}
 		t.finish(c)
 	}
+}
+
+// is tells whether an entry is of the connection. The number does not tell it
+// from the next one with the same ports, the time of its beginning does.
+func (c *tracked) is(e *conntrack.Entry) bool {
+	switch {
+	case c.id != e.ID:
+		return false
+	case e.Start == 0:
+		return true
+	case c.kernelStart == 0: // of an earlier run
+		return !c.over || e.Start/1e6 <= c.end
+	}
+	return c.kernelStart == e.Start
 }
 
 // find returns the connection of an entry, whichever of its ends is translated.
@@ -248,11 +292,13 @@ func (t *Table) begin(kind conntrack.Kind, e *conntrack.Entry, at time.Time) *tr
 		c.fate = DNSFlow
 	}
 	c.key = keyOf(c.client, c.remote, c.proto)
-	if p, ok := k.past.Get(c.key); ok && p.known && p.id == c.id && kind != conntrack.New {
+	if p, ok := k.past.Get(c.key); ok && p.known && p.id == c.id && kind != conntrack.New && (e.Start == 0 || e.Start/1e6 <= p.end) {
 		return nil // what is still told of it was counted
 	}
 	if len(k.conns) >= maxConns {
-		t.counters.unfollowed.Add(1)
+		if kind != conntrack.Listed { // which it is again and again
+			t.counters.unfollowed.Add(1)
+		}
 		return nil
 	}
 	c.start = at.UnixMilli()
@@ -340,7 +386,7 @@ func (t *Table) count(c *tracked, k conntrack.Kind, e *conntrack.Entry, at time.
 	if raw[0] < c.raw[0] || raw[1] < c.raw[1] || packets < c.packets {
 		// Somebody has zeroed them, which is done to both directions at once.
 		c.base = old
-		c.doubtful = true
+		t.kernel.zeroed = true
 		t.counters.zeroed.Add(1)
 	}
 	c.raw, c.packets = raw, packets
@@ -370,8 +416,13 @@ func (t *Table) grown(c *tracked, old [2]uint64, at time.Time) {
 	if named {
 		c.named += moved
 	}
-	for _, iface := range []string{c.iface, c.far} {
-		t.coverage.add(iface, c.hour, s, moved, named)
+	if c.unannounced && old == [2]uint64{} {
+		// What moved before this run is not what interfaces carried in it.
+		c.named = now[0] + now[1]
+	} else {
+		for _, iface := range []string{c.iface, c.far} {
+			t.coverage.add(iface, c.hour, s, moved, named)
+		}
 	}
 	t.touch(c)
 }
@@ -389,15 +440,21 @@ func (t *Table) DumpBegins(at time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	k := &t.kernel
-	if !k.began.IsZero() {
-		// Where the wall clock was set, what it said before moves with it.
-		if by := at.Round(0).Sub(k.began.Round(0)) - at.Sub(k.began); by.Abs() > jump*time.Millisecond {
-			t.shift(by.Milliseconds())
-		}
-	}
+	t.tick(at)
 	k.began = at
 	k.dumps++
 	k.networks = nil
+}
+
+// tick notes the time. Where the wall clock was set, what it said before moves
+// with it.
+func (t *Table) tick(at time.Time) {
+	if before := t.kernel.clock; !before.IsZero() {
+		if by := at.Round(0).Sub(before.Round(0)) - at.Sub(before); by.Abs() > jump*time.Millisecond {
+			t.shift(by.Milliseconds())
+		}
+	}
+	t.kernel.clock = at
 }
 
 // shift moves the times of all connections.
@@ -437,6 +494,13 @@ func (t *Table) DumpEnds(_ time.Time, whole bool) {
 			c.dump = max(c.dump, k.dumps-1) // as if it had been there
 		}
 	}
+	if k.zeroed {
+		// Some may have outgrown what they were since, which does not show.
+		for _, c := range k.conns {
+			c.doubtful = true
+		}
+		k.zeroed = false
+	}
 	left := k.changed[:0]
 	for _, c := range k.changed {
 		if c.ended || !c.dirty {
@@ -453,7 +517,8 @@ func (t *Table) DumpEnds(_ time.Time, whole bool) {
 	t.flush()
 }
 
-// Suspend records everything as it stands, for a run to come.
+// Suspend records everything as it stands, for a run to come. Nothing is
+// recorded after it.
 func (t *Table) Suspend() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -463,6 +528,7 @@ func (t *Table) Suspend() {
 		}
 	}
 	t.flush()
+	t.suspended = true
 }
 
 // Inactive notes that the kernel's connections are not told, for the moment or
@@ -473,7 +539,7 @@ func (t *Table) Inactive() {
 	defer t.mu.Unlock()
 	k := &t.kernel
 	k.active = false
-	if k.dumps == 0 {
+	if k.since == 0 {
 		for _, c := range k.conns {
 			t.finish(c)
 		}
@@ -569,6 +635,7 @@ func (t *Table) finish(c *tracked) {
 	if c.ended {
 		return
 	}
+	t.believe(c)
 	if end := t.lastPacket(c); end != c.end {
 		c.end = end
 		t.touch(c)
@@ -649,6 +716,7 @@ func (t *Table) identify(c *tracked, ev *suricata.Event) {
 		return
 	}
 	c.mac = m
+	t.touch(c)
 	if t.policy.Load().ExcludeMACs[m] {
 		t.void(c, ExcludedClient)
 	}
@@ -709,10 +777,15 @@ func (t *Table) told(c *tracked, ev *suricata.Event, heads bool) {
 	}
 	c.seen[0] += up
 	c.seen[1] += down
-	if !c.doubtful {
+}
+
+// believe takes Suricata's count at the end of a connection, if the kernel may
+// have counted less: what moved between our last look and a zeroing, or past a
+// flow table that does not count, is known to Suricata only.
+func (t *Table) believe(c *tracked) {
+	if c.fate != Recorded || !c.doubtful && !t.capture.Load().Uncounted {
 		return
 	}
-	// What moved between our last look and the zeroing is known to Suricata only.
 	old := c.total()
 	for i, total := range old {
 		c.base[i] += max(c.seen[i], total) - total
@@ -776,6 +849,11 @@ func (t *Table) Adopt(flows []Flow) {
 			c.named = f.Sent + f.Recvd
 		}
 		k.serial = max(k.serial, c.serial)
+		if old := k.conns[c.key]; old != nil {
+			t.finish(old) // its end was not recorded
+		}
 		k.conns[c.key] = c
 	}
+	t.keepOut()
+	t.flush()
 }

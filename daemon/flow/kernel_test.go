@@ -281,14 +281,80 @@ func TestZeroed(t *testing.T) {
 	if k.Zeroed() != 1 {
 		t.Errorf("noticed %d times", k.Zeroed())
 	}
-	// Suricata saw 7 and 70 bytes more, moved just before the zeroing.
+	// Suricata saw 7 and 70 bytes more, moved just before the zeroing, and what
+	// the kernel tells after it.
+	moved(e, 1, 1)
 	c := browse
-	c.sent, c.recvd = 105+7+14, 3000+70+14
+	c.sent, c.recvd = 106+7+14, 3001+70+14
 	play(t, k.Table, strings.NewReader(c.end()))
 	k.after(3 * time.Second)
-	k.expect(t, "Suricata's word", `running out 443/6 "" 112+3070`)
+	k.expect(t, "after Suricata's word", `running out 443/6 "" 106+3001`)
 	k.end(e)
-	k.expect(t, "the end", `over out 443/6 "" 112+3070`, "done")
+	k.expect(t, "the end", `over out 443/6 "" 113+3071`, "done")
+}
+
+// TestEventsAfterDump: a dump has the connection that took the ports before the
+// end of the one that had them is told.
+func TestEventsAfterDump(t *testing.T) {
+	for _, number := range []uint32{1, 2} {
+		k := newKernelTable(t, Policy{})
+		a := k.add(kernelConn(1, TCP, "192.168.1.10:50000", https))
+		a.Start = began.UnixNano()
+		moved(a, 5, 50)
+		k.after(3 * time.Second)
+		k.take()
+		b := kernelConn(number, TCP, "192.168.1.10:50000", https)
+		b.Start = k.now.UnixNano()
+		moved(&b, 10, 100)
+		over := *a
+		over.TCPState = conntrack.TimeWait
+		k.entries = []*conntrack.Entry{&b}
+		k.dump()
+		k.Connection(conntrack.Updated, &over, k.now)
+		k.end(&over)
+		b.TCPState = 0
+		k.Connection(conntrack.New, &b, k.now)
+		k.Flush()
+		k.expect(t, "the first", `over out 443/6 "" 5+50`, "done")
+		k.after(3 * time.Second)
+		k.expect(t, "the second", `running out 443/6 "" 10+100`)
+		k.end(&b)
+		k.expect(t, "its end", `over out 443/6 "" 10+100`, "done")
+	}
+}
+
+// TestSuricataFirst: Suricata tells of a whole connection before the kernel tells
+// of any of it.
+func TestSuricataFirst(t *testing.T) {
+	k := newKernelTable(t, Policy{})
+	play(t, k.Table, strings.NewReader(browse.end()))
+	k.expect(t, "Suricata's word", `whole out 443/6 "" 1000+5000`)
+	e := kernelConn(1, TCP, "192.168.1.10:50000", https)
+	e.Start = began.UnixNano()
+	moved(&e, 10, 20)
+	k.add(e)
+	k.after(3 * time.Second)
+	k.now = k.now.Add(time.Minute)
+	k.end(k.entries[0])
+	k.expect(t, "the kernel's word")
+}
+
+// TestNameOfTheNext: the name of the next connection with the same ports comes
+// before the kernel's word of it.
+func TestNameOfTheNext(t *testing.T) {
+	k := newKernelTable(t, Policy{})
+	first := k.add(kernelConn(1, TCP, "192.168.1.10:50000", https))
+	moved(first, 1, 2)
+	first.TCPState = conntrack.TimeWait
+	k.update(first)
+	play(t, k.Table, strings.NewReader(browse.tls(`"sni":"second.example.org"`))) // 100 ms later
+	k.after(3 * time.Second)
+	k.expect(t, "the first", `over out 443/6 "" 1+2`)
+	k.entries = nil
+	second := k.add(kernelConn(1, TCP, "192.168.1.10:50000", https))
+	moved(second, 3, 4)
+	k.after(3 * time.Second)
+	k.expect(t, "both", "done", `running out 443/6 "second.example.org" 3+4`)
 }
 
 // TestLostEnd: the end was lost; the connection is gone, or another has its
@@ -426,6 +492,7 @@ func TestAdoptInVain(t *testing.T) {
 		Start: 1, End: 2, ClientAddr: netip.MustParseAddr("192.168.1.10"), Remote: netip.MustParseAddr("203.0.113.80"), Port: 443, Proto: TCP,
 		Interface: "br-lan", Sent: 5, Recvd: 6, State: Running, Track: Track{Key: 1, OtherPort: 50000, RawSent: 5, RawRecvd: 6},
 	}})
+	k.DumpBegins(k.now) // which fails
 	k.Inactive()
 	k.expect(t, "what was left", `over out 443/6 "" 5+6`, "done")
 	play(t, k.Table, strings.NewReader(browse.end()))

@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"pakon/daemon/client"
+	"pakon/daemon/conntrack"
 	"pakon/daemon/name"
 	"pakon/suricata"
 )
@@ -74,17 +75,18 @@ type Table struct {
 	capture  atomic.Pointer[Capture]
 	counters Counters
 
-	mu       sync.Mutex
-	kernel   kernel
-	coverage coverage
-	pending  *simplelru.LRU[uint64, pending]
-	ended    *simplelru.LRU[tuple, pending] // by name
-	memory   *name.Memory
-	intern   *name.Interner
-	gateways map[client.MAC]bool
-	batch    []Flow
-	buf      []byte
-	records  []name.Record
+	mu        sync.Mutex
+	suspended bool
+	kernel    kernel
+	coverage  coverage
+	pending   *simplelru.LRU[uint64, pending]
+	ended     *simplelru.LRU[tuple, pending] // by name
+	memory    *name.Memory
+	intern    *name.Interner
+	gateways  map[client.MAC]bool
+	batch     []Flow
+	buf       []byte
+	records   []name.Record
 }
 
 // pending is what is known of a connection before its end.
@@ -219,7 +221,8 @@ func (t *Table) named(ev *suricata.Event) Fate {
 	case !t.monitored(ev.Interface):
 		return OtherInterface
 	}
-	if c := t.connOf(ev); c != nil && c.fate != Uncounted {
+	// What is said after a connection's end is of the next with its ports.
+	if c := t.connOf(ev); c != nil && c.fate != Uncounted && !(c.over && ev.Time > c.end) {
 		c.suricata = ev.FlowID
 		fate := t.state(&c.pending, ev)
 		if c.app == "" {
@@ -345,11 +348,17 @@ func (t *Table) end(ev *suricata.Event) Fate {
 	}
 	t.coverage.add(f.Interface, t.Hour(f.End), recorded, netBytes(f.Sent+f.Recvd, ev.Flow.PktsToServer+ev.Flow.PktsToClient), f.Name != "")
 	t.record(f)
+	if t.kernel.timeouts != (conntrack.Timeouts{}) {
+		t.kernel.told.Add(keyOf(ev.Src, ev.Dst, ev.Proto), f.End)
+	}
 	return Recorded
 }
 
 // record hands a flow on with its batch.
 func (t *Table) record(f Flow) {
+	if t.suspended {
+		return
+	}
 	t.batch = append(t.batch, f)
 	if len(t.batch) == cap(t.batch) {
 		t.flush()
@@ -403,7 +412,7 @@ func (t *Table) monitored(iface []byte) bool {
 	if len(iface) == 0 {
 		return true
 	}
-	if _, ok := t.capture.Load().Devices[string(iface)]; ok {
+	if c := t.capture.Load(); c.Heads { // Suricata is handed nothing else
 		return true
 	}
 	for _, i := range t.policy.Load().Interfaces {

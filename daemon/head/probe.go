@@ -31,7 +31,15 @@ var familyNames = map[nftables.TableFamily]string{
 	nftables.TableFamilyINet: "inet", nftables.TableFamilyIPv4: "ip", nftables.TableFamilyIPv6: "ip6",
 }
 
-// flowtables lists those of all tables.
+// Flowtables lists those of all tables.
+func Flowtables() ([]Flowtable, error) {
+	list, err := flowtables()
+	if err != nil {
+		return nil, fmt.Errorf("list flowtables: %w", err)
+	}
+	return list, nil
+}
+
 func flowtables() ([]Flowtable, error) {
 	c, err := dial()
 	if err != nil {

@@ -422,7 +422,7 @@ func (s *Store) deleteOldest(ctx context.Context, added int64) (int64, error) {
 	}
 	n := min(excess, 2*added+1000)
 	var last int64
-	err := s.w.conn.QueryRowContext(ctx, "SELECT id FROM flows ORDER BY id LIMIT 1 OFFSET ?", n-1).Scan(&last)
+	err := s.w.conn.QueryRowContext(ctx, "SELECT id FROM flows WHERE NOT EXISTS (SELECT 1 FROM tracked WHERE tracked.flow = flows.id) ORDER BY id LIMIT 1 OFFSET ?", n-1).Scan(&last)
 	if errors.Is(err, sql.ErrNoRows) {
 		return 0, nil
 	}
