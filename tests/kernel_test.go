@@ -20,8 +20,8 @@ import (
 var modes = []string{"tap", "filter"}
 
 // reportTime is how long it may take until what has happened is in a reply: two
-// listings of the kernel's connections, and some seconds for a slow machine.
-const reportTime = 15 * time.Second
+// listings of the kernel's connections, which a slow machine makes more seldom.
+const reportTime = 40 * time.Second
 
 // monitoredRouter is a router with connection tracking, as routers have, and
 // Pakon on it in a mode.

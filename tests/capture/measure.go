@@ -95,6 +95,12 @@ const disturbance = 0.1
 
 // measure starts a capturer, does the work, and stops it.
 func measure(ctx context.Context, o options, n *network, mode string, last bool) (s sample, err error) {
+	if watched(mode) && last {
+		// What is left of the rounds before is not to be measured with idle connections.
+		if err := n.router.ForgetConnections(); err != nil {
+			return nil, err
+		}
+	}
 	c, err := startCapturer(ctx, o, n, mode)
 	if err != nil {
 		return nil, err
@@ -119,8 +125,13 @@ func measure(ctx context.Context, o options, n *network, mode string, last bool)
 		all, others = all+used.wall, others+used.others
 		return err
 	}
-	watched := mode == modeTap || mode == modeFilter
-
+	if watched(mode) && last {
+		if err := n.idle(ctx, o.load, c, began, ended); err != nil {
+			return nil, fmt.Errorf("idle connections: %w", err)
+		}
+		s[idleDaemon] = 100 * used.daemon.Seconds() / used.wall.Seconds()
+		s[idleSuricata] = 100 * used.suricata.Seconds() / used.wall.Seconds()
+	}
 	if err := n.download(ctx, o.load.bulk, 0, began, ended); err != nil {
 		return nil, fmt.Errorf("a download at full speed: %w", err)
 	}
@@ -150,13 +161,6 @@ func measure(ctx context.Context, o options, n *network, mode string, last bool)
 		}
 		s[named] = 100 * float64(found) / float64(len(made))
 	}
-	if watched && last {
-		if err := n.idle(ctx, o.load, began, ended); err != nil {
-			return nil, fmt.Errorf("idle connections: %w", err)
-		}
-		s[idleDaemon] = 100 * used.daemon.Seconds() / used.wall.Seconds()
-		s[idleSuricata] = 100 * used.suricata.Seconds() / used.wall.Seconds()
-	}
 	if share := others.Seconds() / all.Seconds(); share > disturbance {
 		fmt.Fprintf(os.Stderr, "capture: other programs used %.0f %% of a processor meanwhile: these figures say little\n", 100*share)
 	}
@@ -177,14 +181,28 @@ func (n *network) shortConnections(ctx context.Context, count int, began, ended 
 	return made, err
 }
 
+// watched tells whether a daemon of ours captures in the mode.
+func watched(mode string) bool { return mode == modeTap || mode == modeFilter }
+
 // idle opens connections over which nothing goes, and looks at what they cost
-// once all of that they began is done.
-func (n *network) idle(ctx context.Context, l load, began, ended func() error) (err error) {
+// once all of them are recorded.
+func (n *network) idle(ctx context.Context, l load, c capturer, began, ended func() error) (err error) {
 	idle, err := n.clients[0].Idle(ctx, l.idle)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, idle.Close()) }()
+	p, ok := c.(*pakon)
+	if !ok {
+		return errors.New("no daemon records them")
+	}
+	err = p.system.Until(ctx, time.Minute, func(ctx context.Context) (bool, error) {
+		st, err := p.system.Status(ctx)
+		return st.Flows.Live >= int64(l.idle), err
+	})
+	if err != nil {
+		return err
+	}
 	if err := wait(ctx, afterwards); err != nil {
 		return err
 	}

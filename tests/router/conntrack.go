@@ -92,3 +92,19 @@ func inside(a netip.Addr) bool {
 	}
 	return false
 }
+
+// ForgetConnections makes the router's kernel forget all connections; those that
+// go on are new to it.
+func (r *Router) ForgetConnections() error {
+	err := r.router.do(func() error {
+		c, err := conntrack.Dial(nil)
+		if err != nil {
+			return err
+		}
+		return errors.Join(c.Flush(), c.Close())
+	})
+	if err != nil {
+		return fmt.Errorf("making the router's kernel forget its connections: %w", err)
+	}
+	return nil
+}
