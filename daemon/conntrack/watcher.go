@@ -22,7 +22,7 @@ const (
 	maxInterval = time.Minute
 	// share is the part of a processor that dumps may take: 1/share. With very
 	// many connections they become rarer instead.
-	share = 250
+	share = 300
 	// eager is the time between dumps that make good lost events.
 	eager      = time.Second
 	eagerShare = 10        // as share, then
