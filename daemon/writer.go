@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -106,7 +107,15 @@ func (w *writer) refused(flows []flow.Flow, err error) []flow.Flow {
 	}
 	if over := len(flows) - maxUnstored; over > 0 {
 		w.lost.Add(uint64(over))
-		flows = flows[:copy(flows, flows[over:])]
+		// The oldest go; but what says that a record is complete, or is to be
+		// deleted, must not.
+		flows = slices.DeleteFunc(flows, func(f flow.Flow) bool {
+			if over == 0 || f.State >= flow.Done {
+				return false
+			}
+			over--
+			return true
+		})
 	}
 	return flows
 }

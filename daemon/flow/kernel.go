@@ -292,8 +292,13 @@ func (t *Table) begin(kind conntrack.Kind, e *conntrack.Entry, at time.Time) *tr
 		c.fate = DNSFlow
 	}
 	c.key = keyOf(c.client, c.remote, c.proto)
+	again := false
 	if p, ok := k.past.Get(c.key); ok && p.known && p.id == c.id && kind != conntrack.New && (e.Start == 0 || e.Start/1e6 <= p.end) {
-		return nil // what is still told of it was counted
+		// It was followed, and then left out for a while: what it moved until now
+		// is not to be recorded (again).
+		if again = kind == conntrack.Listed && !e.Over(); !again {
+			return nil
+		}
 	}
 	if len(k.conns) >= maxConns {
 		if kind != conntrack.Listed { // which it is again and again
@@ -304,6 +309,11 @@ func (t *Table) begin(kind conntrack.Kind, e *conntrack.Entry, at time.Time) *tr
 	c.start = at.UnixMilli()
 	if start := e.Start / 1e6; e.Start > 0 && start <= c.start && (start >= plausible || c.start < plausible) {
 		c.start = start
+	}
+	if again {
+		c.start = at.UnixMilli()
+		c.raw, c.packets = counters(&c, e)
+		c.base = [2]uint64{-c.raw[0], -c.raw[1]} // so that the total is 0
 	}
 	c.end = c.start
 	c.hour = t.Hour(c.start)
@@ -377,11 +387,7 @@ func (t *Table) times(c *tracked, k conntrack.Kind, e *conntrack.Entry, at time.
 
 // count takes the counters of an entry.
 func (t *Table) count(c *tracked, k conntrack.Kind, e *conntrack.Entry, at time.Time) {
-	raw := [2]uint64{e.Sent.Bytes, e.Recvd.Bytes}
-	if c.direction == In {
-		raw[0], raw[1] = raw[1], raw[0]
-	}
-	packets := e.Sent.Packets + e.Recvd.Packets
+	raw, packets := counters(c, e)
 	old := c.total()
 	if raw[0] < c.raw[0] || raw[1] < c.raw[1] || packets < c.packets {
 		// Somebody has zeroed them, which is done to both directions at once.
@@ -399,6 +405,15 @@ func (t *Table) count(c *tracked, k conntrack.Kind, e *conntrack.Entry, at time.
 		c.end = max(c.end, at.UnixMilli())
 	}
 	t.grown(c, old, at)
+}
+
+// counters are those of an entry, as seen from the client.
+func counters(c *tracked, e *conntrack.Entry) (bytes [2]uint64, packets uint64) {
+	bytes = [2]uint64{e.Sent.Bytes, e.Recvd.Bytes}
+	if c.direction == In {
+		bytes[0], bytes[1] = bytes[1], bytes[0]
+	}
+	return bytes, e.Sent.Packets + e.Recvd.Packets
 }
 
 // grown notes at what time the total became what it is.
@@ -831,7 +846,7 @@ func (t *Table) Adopt(flows []Flow) {
 			id: f.Track.ID, proto: f.Proto, direction: f.Direction, mac: f.Client, iface: f.Interface,
 			start: f.Start, end: f.End, answered: true, over: f.State == Over, written: true, serial: f.Track.Key,
 			raw:  [2]uint64{f.Track.RawSent, f.Track.RawRecvd},
-			base: [2]uint64{f.Sent - min(f.Sent, f.Track.RawSent), f.Recvd - min(f.Recvd, f.Track.RawRecvd)},
+			base: [2]uint64{f.Sent - f.Track.RawSent, f.Recvd - f.Track.RawRecvd}, // may be less than 0: see begin
 		}
 		c.name, c.source, c.app = f.Name, f.Source, f.App
 		here, there := f.Track.OtherPort, f.Port

@@ -608,6 +608,35 @@ func TestInterfaceNoLongerMonitored(t *testing.T) {
 	k.expect(t, "afterwards")
 }
 
+// TestOffAndOn: what moves while nothing is monitored is not recorded, what moves
+// afterwards is; and a run to come goes on from there.
+func TestOffAndOn(t *testing.T) {
+	on := Policy{Interfaces: []string{"br-lan"}}
+	k := newKernelTable(t, on)
+	e := k.add(kernelConn(1, TCP, "192.168.1.10:50000", https))
+	e.Start = began.UnixNano()
+	moved(e, 10, 20)
+	k.after(3 * time.Second)
+	k.take()
+	k.SetPolicy(Policy{Off: true, Interfaces: on.Interfaces})
+	k.expect(t, "off", `over out 443/6 "" 10+20`, "done")
+	moved(e, 100, 200)
+	k.after(3 * time.Second)
+	k.SetPolicy(on)
+	k.after(3 * time.Second)
+	moved(e, 1, 2)
+	k.after(3 * time.Second)
+	left := slices.Clone(*k.got)
+	k.expect(t, "on again", `running out 443/6 "" 1+2`)
+
+	tab, got := newTable(home(), on)
+	next := &kernelOf{Table: tab, now: k.now, got: got, entries: k.entries}
+	next.Adopt(left)
+	moved(e, 3, 4)
+	next.after(3 * time.Second)
+	next.expect(t, "another run", `running out 443/6 "" 4+6`)
+}
+
 // TestClockIsSet: what began when the clock stood at 1970 moves with it.
 func TestClockIsSet(t *testing.T) {
 	tab, got := newTable(home(), Policy{Interfaces: []string{"br-lan"}})
