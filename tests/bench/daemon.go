@@ -151,6 +151,20 @@ func (d *daemon) status(ctx context.Context) (ubus.Table, error) {
 	return d.client.Call(ctx, "pakon", "status", nil)
 }
 
+// live is the number of flows that the daemon has stored.
+func (d *daemon) live(ctx context.Context) (int64, error) {
+	s, err := d.status(ctx)
+	if err != nil {
+		return 0, err
+	}
+	flows, _ := s.Table("flows")
+	n, ok := flows.Int("live")
+	if !ok {
+		return 0, errors.New("status does not tell the flows")
+	}
+	return n, nil
+}
+
 // waitStored waits until the daemon has taken every event that was fed, and
 // stored every flow that it made of them.
 func (d *daemon) waitStored(ctx context.Context) error {

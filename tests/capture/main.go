@@ -48,7 +48,7 @@ func main() {
 	flag.StringVar(&o.out, "out", "bench.json", "the `FILE` for the figures")
 	modes := flag.String("modes", strings.Join(allModes, ","), "the `MODES` to measure")
 	flag.IntVar(&o.rounds, "rounds", 3, "how often each mode is measured")
-	flag.Int64Var(&o.load.bulk, "bulk", 2e9, "`BYTES` to download at full speed")
+	flag.Int64Var(&o.load.bulk, "bulk", 1e9, "`BYTES` to download at full speed, a few times")
 	flag.Int64Var(&o.load.paced, "paced", 1e9, "`BYTES` to download at the pace")
 	flag.Int64Var(&o.load.pace, "pace", 1e9, "the pace in `BITS` a second")
 	flag.IntVar(&o.load.connections, "connections", 2000, "short TLS connections")

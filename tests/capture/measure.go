@@ -90,6 +90,9 @@ type sample map[string]float64
 // when connections have ended.
 const afterwards = 2 * time.Second
 
+// peakRuns is how many downloads at full speed there are in a round.
+const peakRuns = 4
+
 // disturbance is the share of a processor that other programs may have.
 const disturbance = 0.1
 
@@ -125,19 +128,18 @@ func measure(ctx context.Context, o options, n *network, mode string, last bool)
 		all, others = all+used.wall, others+used.others
 		return err
 	}
-	if watched(mode) && last {
-		if err := n.idle(ctx, o.load, c, began, ended); err != nil {
-			return nil, fmt.Errorf("idle connections: %w", err)
+	// The machine is shared: the fastest of a few downloads is what it can do.
+	var spent usage
+	for range peakRuns {
+		if err := n.download(ctx, o.load.bulk, 0, began, ended); err != nil {
+			return nil, fmt.Errorf("a download at full speed: %w", err)
 		}
-		s[idleDaemon] = 100 * used.daemon.Seconds() / used.wall.Seconds()
-		s[idleSuricata] = 100 * used.suricata.Seconds() / used.wall.Seconds()
+		s[peakRate] = max(s[peakRate], 8e-6*float64(o.load.bulk)/used.wall.Seconds())
+		spent.suricata += used.suricata
+		spent.kernel += used.kernel
 	}
-	if err := n.download(ctx, o.load.bulk, 0, began, ended); err != nil {
-		return nil, fmt.Errorf("a download at full speed: %w", err)
-	}
-	gigabytes := float64(o.load.bulk) / 1e9
-	s[peakRate] = 8e3 * gigabytes / used.wall.Seconds()
-	s[peakSuricata], s[peakKernel] = used.suricata.Seconds()/gigabytes, used.kernel.Seconds()/gigabytes
+	gigabytes := peakRuns * float64(o.load.bulk) / 1e9
+	s[peakSuricata], s[peakKernel] = spent.suricata.Seconds()/gigabytes, spent.kernel.Seconds()/gigabytes
 
 	if err := n.download(ctx, o.load.paced, o.load.pace, began, ended); err != nil {
 		return nil, fmt.Errorf("a download at a pace: %w", err)
@@ -147,6 +149,13 @@ func measure(ctx context.Context, o options, n *network, mode string, last bool)
 	s[pacedSuricata], s[pacedKernel] = used.suricata.Seconds()/gigabytes, used.kernel.Seconds()/gigabytes
 	s[pacedDaemon] = used.daemon.Seconds() / gigabytes
 
+	if watched(mode) && last {
+		if err := n.idle(ctx, o.load, c, began, ended); err != nil {
+			return nil, fmt.Errorf("idle connections: %w", err)
+		}
+		s[idleDaemon] = 100 * used.daemon.Seconds() / used.wall.Seconds()
+		s[idleSuricata] = 100 * used.suricata.Seconds() / used.wall.Seconds()
+	}
 	made, err := n.shortConnections(ctx, o.load.connections, began, ended)
 	if err != nil {
 		return nil, fmt.Errorf("short connections: %w", err)
