@@ -43,7 +43,7 @@ fuzz:
 		done || exit 1; \
 	done
 
-bench: build
+bench: tools build
 	GOARCH=arm GOARM=7 $(BUILD) -o $(BIN)/pakon-arm ./daemon
 	$(GO) run ./tests/bench -pakon $(BIN)/pakon -arm $(BIN)/pakon-arm -out bench.json
 
