@@ -99,7 +99,6 @@ type State struct {
 	Switched []string      // settings of the kernel that were switched on
 	Entries  int           // in the last dump
 	Any      bool          // there was ever one
-	Dumps    uint64        // made so far
 	DumpTime time.Duration // that the last one took
 	Lost     uint64        // how often events were lost
 }

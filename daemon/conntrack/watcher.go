@@ -398,7 +398,6 @@ func (f *follower) dump() error {
 	f.w.update(func(s *State) {
 		s.Entries, s.DumpTime = n, f.took
 		s.Any = s.Any || n > 0
-		s.Dumps++
 	})
 	return nil
 }

@@ -307,13 +307,11 @@ func (t *Table) begin(kind conntrack.Kind, e *conntrack.Entry, at time.Time) *tr
 		return nil
 	}
 	c.start = at.UnixMilli()
-	if start := e.Start / 1e6; e.Start > 0 && start <= c.start && (start >= plausible || c.start < plausible) {
-		c.start = start
-	}
 	if again {
-		c.start = at.UnixMilli()
 		c.raw, c.packets = counters(&c, e)
 		c.base = [2]uint64{-c.raw[0], -c.raw[1]} // so that the total is 0
+	} else if start := e.Start / 1e6; e.Start > 0 && start <= c.start && (start >= plausible || c.start < plausible) {
+		c.start = start
 	}
 	c.end = c.start
 	c.hour = t.Hour(c.start)
