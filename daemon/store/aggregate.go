@@ -1,100 +1,151 @@
 package store
 
 import (
-	"database/sql"
+	"context"
 
 	"pakon/daemon/flow"
+	"pakon/daemon/name"
 )
 
-// sums are the expressions over an aggregate's flows by which Key sorts.
-var sums = [...]string{
-	ByTime:     "min(id)",
-	BySent:     "sum(sent)",
-	ByRecvd:    "sum(recvd)",
-	ByTotal:    "sum(sent + recvd)",
-	ByDuration: "sum(seconds)",
-}
-
-// shownColumn is what a flow's far end is shown as: text, or the bytes of an
-// address.
-const shownColumn = "coalesce(n.shown, n.name, f.remote)"
-
-// aggregateRows is the statement for flows put together. SQLite sorts them by
-// group, in memory up to the size of its page cache and else in a temporary
-// file, and adds up one group after the other; so memory is bounded however
-// many groups there are. A group is known by its first flow, which stays the
-// same while a query is paged through.
-func aggregateRows(q Query, spans []span, c condition, after position) (string, []any) {
-	flows, args := selectFlows(`f.id AS id, (f.id >> 12) + f.duration AS ended, `+seconds+` AS seconds,
-		f.endpoint AS endpoint, e.client AS client, f.name AS name, `+shownColumn+` AS shown,
-		f.facts AS facts, f.app AS app, f.remote AS remote, f.sent AS sent, f.recvd AS recvd,
-		f.id IN (SELECT flow FROM tracked WHERE running = 1) AS running`, joinAll, spans, c)
-	key := sums[q.Sort]
-	having := q.beyond(key, "min(id)", after)
-	// What all flows of a group have in common is the least and the greatest of
-	// its values; NULL, which min and max pass over, counts too.
-	groups := `SELECT ` + key + ` AS key, min(id) AS id, max(ended) AS ended, sum(seconds) AS seconds,
-			sum(sent) AS sent, sum(recvd) AS recvd, count(*) AS flows, client, shown,
-			max(running) AS running, min(facts) AS facts, max(facts) AS facts2, min(facts & 1) AS direction,
-			CASE WHEN min(endpoint) = max(endpoint) THEN min(endpoint) END AS endpoint,
-			CASE WHEN min(name) = max(name) AND count(name) = count(*) THEN min(name) END AS name,
-			CASE WHEN min(app) = max(app) AND count(app) = count(*) THEN min(app) END AS app,
-			CASE WHEN min(remote) = max(remote) THEN min(remote) END AS remote
-		FROM (` + flows + `) GROUP BY client, shown, facts >> 4 HAVING ` + having.String() +
-		q.order() + " LIMIT ?"
-	statement := `SELECT g.key AS key, g.id AS id, ended, seconds, sent, recvd, flows, g.client, g.shown, facts, facts2, direction,
-			e.address, e.interface, n.name, n.shown IS NOT NULL AND typeof(n.shown) = 'text', a.name, remote, running
-		FROM (` + groups + `) AS g
-		LEFT JOIN endpoints AS e ON e.id = g.endpoint
-		LEFT JOIN names AS n ON n.id = g.name
-		LEFT JOIN apps AS a ON a.id = g.app` + q.order()
-	return statement, append(args, having.args...)
-}
-
-func scanAggregate(rows *sql.Rows, r *Row) error {
-	var least, greatest, direction, sent, recvd int64
-	var owner, address, remote sql.RawBytes
-	var iface, name, app sql.NullString
-	var shown any
-	var grouped, running bool
-	err := rows.Scan(&r.key, &r.id, &r.End, &r.Duration, &sent, &recvd, &r.Flows, &owner, &shown,
-		&least, &greatest, &direction, &address, &iface, &name, &grouped, &app, &remote, &running)
+// fetchSums reads the first sums that follow after, at most limit, for a query
+// that is sorted or puts flows together. more tells whether there are others.
+func (s *Store) fetchSums(ctx context.Context, q Query, after position, limit int) (f found, more bool, err error) {
+	take := (*gatherer).takeFlows
+	if q.Aggregate {
+		take = (*gatherer).takeGroups
+	}
+	g, err := s.newGatherer(q.Filter, after.batch, q.Aggregate, front{limit: limit + 1, sort: q.Sort, descending: q.Descending, after: after}, take)
 	if err != nil {
-		return err
+		return f, false, err
 	}
-	// Port and protocol are the same in all, the source need not be.
-	unpackFacts(least&^1|direction, &r.Flow)
-	if least>>1 != greatest>>1 {
-		r.Source = 0
+	g.daily = q.Aggregate
+	if err := g.gather(ctx); err != nil {
+		return f, false, err
 	}
-	r.Start = r.id >> idShift
-	r.Client, r.ClientAddr, r.Remote = mac(owner), addr(address), addr(remote)
-	if r.Client.IsZero() {
-		r.ClientAddr = addr(owner)
-	}
-	if running {
-		r.State = flow.Running
-	}
-	r.Interface, r.App = iface.String, app.String
-	r.Sent, r.Recvd = uint64(sent), uint64(recvd)
-	r.Name, r.Group = aggregateName(name, grouped, shown, r)
-	return nil
+	sums := g.front.sorted()
+	more = len(sums) > limit
+	return found{sums: sums[:min(limit, len(sums))], texts: g.texts}, more, nil
 }
 
-// aggregateName is the name that all flows of a group have, and their group. If
-// they differ in name, they have in common what they are shown as.
-func aggregateName(name sql.NullString, grouped bool, shown any, r *Row) (string, string) {
-	switch s := shown.(type) {
-	case string:
-		if !name.Valid || grouped {
-			return name.String, s
+// takeFlows offers the flows of a block.
+func (g *gatherer) takeFlows() {
+	r := &g.reading
+	for i := range r.Flows {
+		f := &r.Flows[i]
+		if !g.match.wants(f) {
+			continue
 		}
-		return name.String, ""
-	case []byte:
-		// An address, which some flows may have had as a name.
-		if a := addr(s); !name.Valid && r.Remote != a && a.IsValid() {
-			return a.String(), ""
+		s := sum{
+			id: f.ID, end: f.End(), seconds: f.End()/1000 - f.Start()/1000, flows: f.Flows, of: int64(f.Port)<<8 | int64(f.Proto),
+			client: differs, shown: differs, source: f.Source, direction: f.Direction,
+		}
+		s.sent, s.recvd = g.window.inside(f, r.HoursOf(f))
+		if !g.front.wants(s.key(g.front.sort), s.id) {
+			continue
+		}
+		s.running = r.live && g.s.w.tracker.runs(f.ID)
+		r.enter(f, &s)
+		g.front.offer(&s)
+	}
+}
+
+// takeGroups puts the flows of a block together that have client, far end as it
+// is shown, port and protocol in common.
+func (g *gatherer) takeGroups() {
+	r := &g.reading
+	for i := range r.Flows {
+		f := &r.Flows[i]
+		if !g.match.wants(f) {
+			continue
+		}
+		of := int64(f.Port)<<8 | int64(f.Proto)
+		hash := uint32(mix(mix(r.hashClient(f), r.hashShown(f)), uint64(of)))
+		if !g.share.has(hash) {
+			continue
+		}
+		s, isNew := g.table.sum(hash, r.client(f), r.shown(f), of)
+		if isNew {
+			s.id, s.source, s.direction = f.ID, f.Source, f.Direction
+			r.enter(f, s)
+		} else {
+			r.compare(f, s)
+			if s.source != f.Source {
+				s.source = 0
+			}
+			s.direction = min(s.direction, f.Direction)
+		}
+		sent, recvd := g.window.inside(f, r.HoursOf(f))
+		s.sent += sent
+		s.recvd += recvd
+		s.id, s.end = min(s.id, f.ID), max(s.end, f.End())
+		s.seconds += int64(secondsOf(f))
+		s.flows = plus32(s.flows, f.Flows)
+		s.running = s.running || r.live && g.s.w.tracker.runs(f.ID)
+		if isNew {
+			g.full()
 		}
 	}
-	return name.String, ""
+}
+
+// plus32 adds without wrapping around.
+func plus32(a, b uint32) uint32 { return uint32(min(uint64(a)+uint64(b), 1<<32-1)) }
+
+// rowsOf makes rows of sums.
+func (s *Store) rowsOf(sums []sum, t *texts) []Row {
+	if len(sums) == 0 {
+		return nil
+	}
+	names := make([]string, len(sums))
+	for i := range sums {
+		if n := sums[i].name; n != differs {
+			names[i] = t.names.values[n]
+		}
+	}
+	classes := s.known.classes.of(names, s.classify, make([]class, 0, len(names)))
+	rows := make([]Row, len(sums))
+	for i := range sums {
+		m, r := &sums[i], &rows[i]
+		r.Start, r.End = m.id>>idShift, m.end
+		r.Port, r.Proto, r.Source, r.Direction = uint16(m.of>>8), uint8(m.of), name.Source(m.source), flow.Direction(m.direction)
+		r.Sent, r.Recvd, r.Flows, r.Duration = m.sent, m.recvd, int64(m.flows), m.seconds
+		if m.running {
+			r.State = flow.Running
+		}
+		if m.endpoint != differs {
+			e := t.endpoints.values[m.endpoint]
+			r.Client, r.ClientAddr, r.Interface = e.MAC, e.Address, e.Interface
+		}
+		if m.app != differs {
+			r.App = t.names.values[m.app]
+		}
+		if m.remote != differs {
+			r.Remote = t.remotes.values[m.remote]
+		}
+		r.Name, r.Group = names[i], classes[i].group
+		if m.client != differs {
+			e := t.endpoints.values[m.client]
+			r.Client = e.MAC
+			if e.MAC.IsZero() {
+				r.ClientAddr = e.Address
+			}
+			r.shownAs(m.shown, t)
+		}
+	}
+	return rows
+}
+
+// shownAs sets the name and the group of flows put together that have nothing of
+// these in common but what they are shown as.
+func (r *Row) shownAs(shown uint32, t *texts) {
+	if r.Name != "" {
+		return
+	}
+	if shown&isAddress == 0 {
+		r.Group = t.names.values[shown]
+		return
+	}
+	// An address, which some of them may have had as a name.
+	if a := t.remotes.values[shown&^isAddress]; a.IsValid() && a != r.Remote {
+		r.Name = a.String()
+	}
 }

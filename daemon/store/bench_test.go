@@ -138,6 +138,18 @@ func BenchmarkDay(b *testing.B) {
 			}
 		})
 	}
+	b.Run("scan", func(b *testing.B) {
+		for b.Loop() {
+			n := 0
+			err := scanAll(b, s, Filter{}.normal(), s.batch.Load(), false, func(r *scanned) error {
+				n += len(r.Flows)
+				return nil
+			})
+			if err != nil || n != len(flows) {
+				b.Fatal(n, err)
+			}
+		}
+	})
 	b.Run("totals", func(b *testing.B) {
 		for b.Loop() {
 			if _, err := s.Totals(b.Context(), 0); err != nil {

@@ -63,72 +63,110 @@ func (s *Store) position(q Query) (position, error) {
 	return p, nil
 }
 
-// aheadRows is how many rows are read at once where reading them in pages would
-// mean sorting or adding up all flows for each page.
-const aheadRows = 3000
+// How many rows are read at once where all flows must be read for each page: for
+// the first page, and for one who goes on from there.
+const (
+	aheadRows = 3000
+	walkRows  = 1 << 14
+)
 
 // ahead keeps what was read beyond the last page, or is being read, for the one
-// who asks for the next. It holds the rest of one query, at most aheadRows rows
-// or a page.
+// who asks for the next. It holds the rest of one query, at most walkRows rows.
 type ahead struct {
 	mu     sync.Mutex
 	cursor string
 	ready  chan struct{} // closed when the rest is there
-	rows   []Row
+	rest   found
 	more   bool
 }
 
+// found are rows that a query has read, in order. Most of them are asked for
+// later, if ever: those of long reading are kept as the sums that they are made
+// of.
+type found struct {
+	rows  []Row // or
+	sums  []sum
+	texts *texts
+}
+
+func (f found) len() int { return len(f.rows) + len(f.sums) }
+
+// cut divides it behind the nth.
+func (f found) cut(n int) (page, rest found) {
+	if f.texts != nil {
+		return found{sums: f.sums[:n], texts: f.texts}, found{sums: f.sums[n:], texts: f.texts}
+	}
+	return found{rows: f.rows[:n:n]}, found{rows: f.rows[n:]}
+}
+
+// last is the place of the last one.
+func (f found) last(k Key) (key, id int64) {
+	if f.texts != nil {
+		s := &f.sums[len(f.sums)-1]
+		return s.key(k), s.id
+	}
+	r := &f.rows[len(f.rows)-1]
+	return r.key, r.id
+}
+
 // put keeps rows for the one who comes with the cursor.
-func (a *ahead) put(cursor string, rows []Row, more bool) {
-	if len(rows) > 0 {
-		a.promise(cursor)(rows, more, true)
+func (a *ahead) put(cursor string, rest found, more bool) {
+	if rest.len() > 0 {
+		a.promise(cursor)(rest, more, true)
 	}
 }
 
 // promise says that the rows for the cursor are being read. Whoever comes with
 // it waits for keep, which must be called; ok is false if there are none.
-func (a *ahead) promise(cursor string) (keep func(rows []Row, more, ok bool)) {
+func (a *ahead) promise(cursor string) (keep func(rest found, more, ok bool)) {
 	ready := make(chan struct{})
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.cursor, a.ready, a.rows, a.more = cursor, ready, nil, false
-	return func(rows []Row, more, ok bool) {
+	a.cursor, a.ready, a.rest, a.more = cursor, ready, found{}, false
+	return func(rest found, more, ok bool) {
 		defer close(ready)
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		switch {
 		case a.ready != ready: // another query has come
 		case ok:
-			a.rows, a.more = rows, more
+			a.rest, a.more = rest, more
 		default:
 			a.cursor = ""
 		}
 	}
 }
 
+// forget drops what is kept or being read.
+func (a *ahead) forget() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.cursor, a.ready, a.rest = "", nil, found{}
+}
+
 // take returns what is kept for the cursor, if that is a whole page or all.
-func (a *ahead) take(ctx context.Context, cursor string, limit int) (rows []Row, more, ok bool) {
+func (a *ahead) take(ctx context.Context, cursor string, limit int) (rest found, more, ok bool) {
 	if cursor == "" {
-		return nil, false, false
+		return found{}, false, false
 	}
 	a.mu.Lock()
 	ready := a.ready
 	known := cursor == a.cursor
 	a.mu.Unlock()
 	if !known {
-		return nil, false, false
+		return found{}, false, false
 	}
 	select {
 	case <-ready:
 	case <-ctx.Done():
-		return nil, false, false
+		return found{}, false, false
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if cursor != a.cursor || len(a.rows) < limit && a.more {
-		return nil, false, false
+	if cursor != a.cursor || a.rest.len() < limit && a.more {
+		return found{}, false, false
 	}
-	rows, more = a.rows, a.more
-	a.cursor, a.rows = "", nil
-	return rows, more, true
+	rest, more = a.rest, a.more
+	a.cursor, a.rest = "", found{}
+	return rest, more, true
 }

@@ -29,6 +29,9 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(1)
 	}
+	if work := os.Getenv(crashedPath); work != "" {
+		crashForever(work)
+	}
 	if path := os.Getenv(measuredPath); path != "" {
 		if err := useOnce(path); err != nil {
 			fmt.Fprintln(os.Stderr, err)

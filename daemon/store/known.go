@@ -19,6 +19,7 @@ type known struct {
 	names     recent[namedAs]
 	endpoints recent[endpointOf]
 	apps      recent[string]
+	classes   classes
 }
 
 // references are the ids in a flow, 0 for none.
@@ -83,6 +84,7 @@ func (r *recent[V]) get(i id, read func(id) (V, error)) (v V, err error) {
 
 // changed is called after names have changed their groups.
 func (k *known) changed() {
+	k.classes.forget()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.names = recent[namedAs]{}

@@ -18,7 +18,42 @@ import (
 // A model is what the store does, done plainly over a slice.
 type model struct {
 	flows    []flow.Flow
+	hours    map[int64][]moved // of flows, by start, if these are known
 	classify func(string) (string, bool)
+}
+
+// moved is what a flow moved in an hour after its first.
+type moved struct {
+	hour        int64
+	sent, recvd uint64
+}
+
+// pieces are what is known of when a flow moved its bytes: the first is that of
+// its first hour, or all. Those outside of the window are left out.
+func (m model) pieces(f flow.Flow, w Filter) []moved {
+	first, hours := moved{f.Start, f.Sent, f.Recvd}, m.hours[f.Start]
+	in := func(from, to int64) bool { return (w.End == 0 || from < w.End) && to > w.Start }
+	var all []moved
+	for _, h := range hours {
+		first.sent, first.recvd = first.sent-h.sent, first.recvd-h.recvd
+		if in(h.hour, h.hour+3600_000) {
+			all = append(all, h)
+		}
+	}
+	if len(hours) > 0 && !in(f.Start, min(f.End, (f.Start/3600_000+1)*3600_000)) {
+		return all
+	}
+	return append([]moved{first}, all...)
+}
+
+// inside leaves to a flow the bytes inside the window.
+func (m model) inside(f flow.Flow, w Filter) flow.Flow {
+	pieces := m.pieces(f, w)
+	f.Sent, f.Recvd = 0, 0
+	for _, p := range pieces {
+		f.Sent, f.Recvd = f.Sent+p.sent, f.Recvd+p.recvd
+	}
+	return f
 }
 
 func (m model) shown(f flow.Flow) string {
@@ -64,7 +99,7 @@ func (m model) query(q Query) []Row {
 	var rows []Row
 	for _, f := range m.flows {
 		if m.matches(f, q.Filter) {
-			r := Row{Flow: f, Flows: 1, Duration: f.End/1000 - f.Start/1000}
+			r := Row{Flow: m.inside(f, q.Filter), Flows: 1, Duration: f.End/1000 - f.Start/1000}
 			if f.Name != "" {
 				r.Group, _ = m.classify(f.Name)
 			}
@@ -154,6 +189,7 @@ func (m model) totals(since int64) map[client.MAC]Total {
 		if f.End < since {
 			continue
 		}
+		f = m.inside(f, Filter{Start: since})
 		u, ok := t[f.Client]
 		if !ok {
 			u.First = f.Start
@@ -170,40 +206,59 @@ func (m model) summary(q SummaryQuery) map[string]SummaryRow {
 		if !m.matches(f, q.Filter) {
 			continue
 		}
-		var r SummaryRow
-		t := time.UnixMilli(max(f.Start, q.Start)).In(q.Location)
-		y, mo, d := t.Date()
-		for _, by := range q.By {
-			switch by {
-			case "client":
-				if r.Client = f.Client; f.Client.IsZero() {
-					r.ClientAddr = f.ClientAddr
-				}
-			case "hostname":
-				r.Hostname = m.shown(f)
-			case "hour":
-				r.Hour = t.Truncate(time.Hour).UnixMilli()
-			case "day":
-				r.Day = time.Date(y, mo, d, 0, 0, 0, 0, q.Location).UnixMilli()
-			case "week":
-				monday := d
-				for w := t; w.Weekday() != time.Monday; w = w.AddDate(0, 0, -1) {
-					monday--
-				}
-				r.Week = time.Date(y, mo, monday, 0, 0, 0, 0, q.Location).UnixMilli()
-			case "month":
-				r.Month = time.Date(y, mo, 1, 0, 0, 0, 0, q.Location).UnixMilli()
+		r := m.summaryRow(f, q, f.Start)
+		r.Flows, r.Duration = 1, f.End/1000-f.Start/1000
+		rows[key(r)] = plus(rows[key(r)], r)
+		for _, p := range m.pieces(f, q.Filter) {
+			if p.sent+p.recvd == 0 {
+				continue
 			}
+			r := m.summaryRow(f, q, p.hour)
+			r.Sent, r.Recvd = p.sent, p.recvd
+			rows[key(r)] = plus(rows[key(r)], r)
 		}
-		k := fmt.Sprint(r)
-		if old, ok := rows[k]; ok {
-			r = old
-		}
-		r.Sent, r.Recvd = r.Sent+f.Sent, r.Recvd+f.Recvd
-		r.Flows, r.Duration = r.Flows+1, r.Duration+f.End/1000-f.Start/1000
-		rows[k] = r
 	}
 	return rows
+}
+
+// key tells rows of a summary apart.
+func key(r SummaryRow) string {
+	r.Sent, r.Recvd, r.Flows, r.Duration = 0, 0, 0, 0
+	return fmt.Sprint(r)
+}
+
+func plus(a, b SummaryRow) SummaryRow {
+	b.Sent, b.Recvd, b.Flows, b.Duration = a.Sent+b.Sent, a.Recvd+b.Recvd, a.Flows+b.Flows, a.Duration+b.Duration
+	return b
+}
+
+// summaryRow is an empty row for what a flow did at a time.
+func (m model) summaryRow(f flow.Flow, q SummaryQuery, at int64) (r SummaryRow) {
+	t := time.UnixMilli(max(at, q.Start)).In(q.Location)
+	y, mo, d := t.Date()
+	for _, by := range q.By {
+		switch by {
+		case "client":
+			if r.Client = f.Client; f.Client.IsZero() {
+				r.ClientAddr = f.ClientAddr
+			}
+		case "hostname":
+			r.Hostname = m.shown(f)
+		case "hour":
+			r.Hour = t.Truncate(time.Hour).UnixMilli()
+		case "day":
+			r.Day = time.Date(y, mo, d, 0, 0, 0, 0, q.Location).UnixMilli()
+		case "week":
+			monday := d
+			for w := t; w.Weekday() != time.Monday; w = w.AddDate(0, 0, -1) {
+				monday--
+			}
+			r.Week = time.Date(y, mo, monday, 0, 0, 0, 0, q.Location).UnixMilli()
+		case "month":
+			r.Month = time.Date(y, mo, 1, 0, 0, 0, 0, q.Location).UnixMilli()
+		}
+	}
+	return r
 }
 
 func testClassify(n string) (string, bool) {
@@ -253,6 +308,29 @@ func randomFlow(r *rand.Rand, starts map[int64]bool) flow.Flow {
 	return f
 }
 
+// randomHours spreads what a flow has moved over some of the hours after its
+// first, and returns the records that say so.
+func randomHours(r *rand.Rand, f *flow.Flow, key uint64) (records []flow.Flow, hours []moved) {
+	g := *f
+	g.State, g.Track.Key = flow.Over, key
+	records = append(records, g)
+	for at := (f.Start/3600_000 + 1) * 3600_000; at <= f.End; at += 3600_000 {
+		if r.IntN(3) > 0 {
+			continue
+		}
+		h := moved{at, uint64(r.IntN(20)), uint64(r.Int64N(1 << 30))}
+		if r.IntN(5) == 0 {
+			h.sent, h.recvd = 0, 0
+		}
+		hours = append(hours, h)
+		g.Sent, g.Recvd = g.Sent+h.sent, g.Recvd+h.recvd
+		g.Track.Hour, g.Track.HourSent, g.Track.HourRecvd = h.hour, h.sent, h.recvd
+		records = append(records, g)
+	}
+	f.Sent, f.Recvd = g.Sent, g.Recvd
+	return append(records, flow.Flow{State: flow.Done, Track: flow.Track{Key: key}}), hours
+}
+
 func randomFilter(r *rand.Rand) Filter {
 	f := Filter{All: r.IntN(2) == 0, Out: r.IntN(3) > 0, In: r.IntN(2) == 0}
 	at := func() int64 {
@@ -285,15 +363,21 @@ func TestModel(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 0))
 			s := open(t, Options{Classify: testClassify})
-			m := model{classify: testClassify}
+			s.maxGroups = []int{0, 50, 20}[seed]
+			m := model{classify: testClassify, hours: make(map[int64][]moved)}
 			starts := make(map[int64]bool)
 			for range 10 {
-				batch := make([]flow.Flow, r.IntN(100))
-				for i := range batch {
-					batch[i] = randomFlow(r, starts)
+				var batch []flow.Flow
+				for range r.IntN(100) {
+					f := randomFlow(r, starts)
+					records := []flow.Flow{f}
+					if r.IntN(2) == 0 {
+						records, m.hours[f.Start] = randomHours(r, &f, uint64(len(starts)))
+					}
+					batch = append(batch, records...)
+					m.flows = append(m.flows, f)
 				}
 				add(t, s, batch...)
-				m.flows = append(m.flows, batch...)
 			}
 			for range 100 {
 				q := Query{Filter: randomFilter(r), Sort: Key(r.IntN(5)), Descending: r.IntN(2) == 0,
@@ -340,9 +424,7 @@ func checkSummary(t *testing.T, s *Store, m model, q SummaryQuery) {
 	}
 	want := m.summary(q)
 	for _, r := range got {
-		k := r
-		k.Sent, k.Recvd, k.Flows, k.Duration = 0, 0, 0, 0
-		if w, ok := want[fmt.Sprint(k)]; !ok || w != r {
+		if w, ok := want[key(r)]; !ok || w != r {
 			t.Fatalf("%+v:\n got %+v\nwant %+v", q, r, w)
 		}
 	}

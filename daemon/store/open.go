@@ -8,15 +8,19 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"pakon/daemon/store/backup"
 )
 
 // applicationID marks a SQLite file as ours ("Pako" in its header).
@@ -37,7 +41,13 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if o.Classify == nil {
 		o.Classify = func(string) (string, bool) { return "", false }
 	}
-	s := &Store{path: o.Path, classify: o.Classify, log: o.Log}
+	if o.Location == nil {
+		o.Location = func() *time.Location { return time.UTC }
+	}
+	if o.Files == nil {
+		o.Files = backup.OS{}
+	}
+	s := &Store{path: o.Path, classify: o.Classify, location: o.Location, files: o.Files, log: o.Log}
 	s.SetMaxFlows(o.MaxFlows)
 	if err := os.MkdirAll(filepath.Dir(o.Path), 0o755); err != nil {
 		return nil, fmt.Errorf("open database %s: %w", o.Path, err)
@@ -51,7 +61,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 			err = fmt.Errorf("open database %s: %w", o.Path, err)
 		}
 	}()
-	if err := s.clearTheWay(ctx); err != nil {
+	if err := clearTheWay(ctx, o.Path, liveKind, o.Log); err != nil {
 		return nil, err
 	}
 	// Created here because SQLite would let everyone read it; its companions
@@ -108,9 +118,20 @@ func lock(path string) (*os.File, error) {
 	return f, nil
 }
 
-// clearTheWay renames what lies at the path unless it is a database of ours.
-func (s *Store) clearTheWay(ctx context.Context) error {
-	fi, err := os.Stat(s.path)
+// A kind of database of ours, and how it is told from others.
+type kind struct {
+	id     int // its application_id
+	latest int // the newest version known
+}
+
+var (
+	liveKind    = kind{applicationID, len(migrationFiles(migrations, "migrations"))}
+	archiveKind = kind{archiveID, len(migrationFiles(archiveMigrations, "archive"))}
+)
+
+// clearTheWay renames what lies at the path unless it is a database of the kind.
+func clearTheWay(ctx context.Context, path string, k kind, log *slog.Logger) error {
+	fi, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
@@ -121,25 +142,25 @@ func (s *Store) clearTheWay(ctx context.Context) error {
 	case fi.Size() == 0:
 		return nil
 	}
-	suffix, why, err := s.inspect(ctx)
+	suffix, why, err := inspect(ctx, path, k)
 	if err != nil || suffix == "" {
 		return err
 	}
-	to, err := freePath(s.path + suffix)
+	to, err := freePath(path + suffix)
 	if err != nil {
 		return err
 	}
 	// Its WAL holds part of it and must go along; the index of the WAL is made
 	// anew by whoever opens it.
 	for _, ext := range []string{"-wal", ""} {
-		if err := os.Rename(s.path+ext, to+ext); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("set aside: %w", err)
+		if err := os.Rename(path+ext, to+ext); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("set aside, as %s: %w", why, err)
 		}
 	}
-	if err := os.Remove(s.path + "-shm"); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("set aside: %w", err)
+	if err := os.Remove(path + "-shm"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("set aside, as %s: %w", why, err)
 	}
-	s.log.Warn("database set aside, a new one is begun", "path", s.path, "to", to, "reason", why)
+	log.Warn("database set aside, a new one is begun", "path", path, "to", to, "reason", why)
 	return nil
 }
 
@@ -162,15 +183,19 @@ func freePath(base string) (string, error) {
 }
 
 // inspect tells by which suffix the file at the path is to be set aside, and
-// why; "" if it is ours and whole.
-func (s *Store) inspect(ctx context.Context) (suffix, why string, err error) {
+// why; "" if it is of the kind and whole.
+func inspect(ctx context.Context, path string, k kind) (suffix, why string, err error) {
 	// SQLite would take a file shorter than a page for an empty one.
-	if ok, err := hasMagic(s.path); err != nil {
+	if ok, err := hasMagic(path); err != nil {
 		return "", "", err
 	} else if !ok {
 		return ".damaged-", "it is not a database", nil
 	}
-	db, err := sql.Open("sqlite", dsn(s.path, "query_only(1)", fmt.Sprintf("cache_size(-%d)", readerCache)))
+	source := dsn(path, "query_only(1)", fmt.Sprintf("cache_size(-%d)", readerCache))
+	if readOnlyFile(path) {
+		source += "&immutable=1"
+	}
+	db, err := sql.Open("sqlite", source)
 	if err != nil {
 		return "", "", err
 	}
@@ -196,12 +221,17 @@ func (s *Store) inspect(ctx context.Context) (suffix, why string, err error) {
 		return ".damaged-", check, nil
 	case application == 0 && original == 1:
 		return ".original", "it is the database of the original Pakon", nil
-	case application != applicationID && tables > 0:
+	case application != k.id && tables > 0:
 		return ".foreign-", "it belongs to another program", nil
-	case application == applicationID && version > latestVersion():
-		return ".newer-", fmt.Sprintf("it was made by a newer Pakon (version %d, known are up to %d)", version, latestVersion()), nil
+	case application == k.id && version > k.latest:
+		return ".newer-", fmt.Sprintf("it was made by a newer Pakon (version %d, known are up to %d)", version, k.latest), nil
 	}
 	return "", "", nil
+}
+
+// readOnlyFile tells whether a file lies on a file system that is read-only.
+func readOnlyFile(path string) bool {
+	return errors.Is(syscall.Access(path, 2), syscall.EROFS) // W_OK
 }
 
 // hasMagic tells whether a file begins like a SQLite database
@@ -264,7 +294,7 @@ func (s *Store) openWriter(ctx context.Context) error {
 	if s.w.conn, err = db.Conn(ctx); err != nil {
 		return err
 	}
-	if err := migrate(ctx, s.w.conn); err != nil {
+	if err := migrate(ctx, s.w.conn, migrations, "migrations", applicationID); err != nil {
 		return err
 	}
 	var batch, flows int64
@@ -303,28 +333,26 @@ func (s *Store) openReaders(ctx context.Context) error {
 }
 
 // migrationFiles are the names of the migrations; the first is version 1.
-func migrationFiles() []fs.DirEntry {
-	files, err := migrations.ReadDir("migrations")
+func migrationFiles(in embed.FS, folder string) []fs.DirEntry {
+	files, err := in.ReadDir(folder)
 	if err != nil {
 		panic(err) // they are part of the binary
 	}
 	return files
 }
 
-func latestVersion() int { return len(migrationFiles()) }
-
-// migrate brings the database up to the latest version, each step in a
+// migrate brings a database up to the latest version, each step in a
 // transaction of its own.
-func migrate(ctx context.Context, c *sql.Conn) error {
+func migrate(ctx context.Context, c *sql.Conn, in embed.FS, folder string, id int) error {
 	var version int
 	if err := c.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
 		return fmt.Errorf("read its version: %w", err)
 	}
-	for i, f := range migrationFiles() {
+	for i, f := range migrationFiles(in, folder) {
 		if i < version {
 			continue
 		}
-		script, err := migrations.ReadFile("migrations/" + f.Name())
+		script, err := in.ReadFile(folder + "/" + f.Name())
 		if err != nil {
 			return err
 		}
@@ -332,8 +360,7 @@ func migrate(ctx context.Context, c *sql.Conn) error {
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, fmt.Sprintf("%s; PRAGMA user_version = %d; PRAGMA application_id = %d",
-			script, i+1, applicationID))
+		_, err = tx.ExecContext(ctx, fmt.Sprintf("%s; PRAGMA user_version = %d; PRAGMA application_id = %d", script, i+1, id))
 		if err != nil {
 			tx.Rollback()
 			return fmt.Errorf("migration %s: %w", f.Name(), err)

@@ -44,8 +44,8 @@ func read(t *testing.T, path string) []byte {
 	return b
 }
 
-// original makes a database as the original Pakon left them.
-func original(t *testing.T, path string) {
+// theOriginals makes a database as the original Pakon left them.
+func theOriginals(t *testing.T, path string) {
 	execute(t, path, `CREATE TABLE traffic (flow_id integer, start real, duration integer, src_mac, src_ip, src_port,
 			dest_ip, dest_port, proto, app_proto, bytes_send integer, bytes_received integer, app_hostname)`,
 		`INSERT INTO traffic (start, app_hostname) VALUES (1.5, 'example.org')`,
@@ -85,9 +85,9 @@ func TestWhatIsNotOurDatabaseIsSetAside(t *testing.T) {
 			write(t, p, []byte("x"))
 			write(t, p+".damaged-1", []byte("y"))
 		}, ".damaged-2", "not a database"},
-		{"the original's", original, ".original", "original"},
+		{"the original's", theOriginals, ".original", "original"},
 		{"the original's, twice", func(t *testing.T, p string) {
-			original(t, p)
+			theOriginals(t, p)
 			write(t, p+".original", []byte("y"))
 		}, ".original-2", "original"},
 		{"another program's", func(t *testing.T, p string) {

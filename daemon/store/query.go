@@ -6,16 +6,20 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"pakon/daemon/client"
 	"pakon/daemon/flow"
+	"pakon/daemon/store/block"
 )
 
 // Filter says which flows are meant.
 type Filter struct {
 	// Start and End bound a window of time, [Start, End), in Unix ms; 0 means
-	// unbounded. A flow is in if it overlaps the window.
+	// unbounded. A flow is in if it overlaps the window. Of its bytes, those are
+	// in that it moved in hours that overlap the window, as far as it is known
+	// (see table hours); else all. So a flow may be in with no bytes.
 	Start, End int64
 	// MACs are the clients meant; all if there is none. The zero MAC means the
 	// clients whose MAC is not known. At most MaxTerms.
@@ -69,7 +73,8 @@ type Query struct {
 	Aggregate bool
 }
 
-// Row is a flow, or several put together: then Start is the earliest, End the
+// Row is a flow, or several put together. Sent and Recvd are the bytes inside the
+// query's window; all else is of the whole flow. Of several, Start is the earliest, End the
 // latest, Sent and Recvd are sums, and what differs between them is empty
 // (Direction: Out). If the address of the far end was a name to some of them,
 // it is the Name of all. State tells whether the connection, or one of several,
@@ -77,7 +82,7 @@ type Query struct {
 type Row struct {
 	flow.Flow
 	Group    string // what the name belongs to, "" if it has no group
-	Flows    int64  // how many
+	Flows    int64  // how many; also those that the archive has put together count
 	Duration int64  // seconds, from the second of the start to that of the end; the sum if there are several
 
 	key, id int64 // its place in the order
@@ -108,8 +113,8 @@ func (s *Store) Flows(ctx context.Context, q Query) (Page, error) {
 			return Page{}, fmt.Errorf("query %s: %w", s.path, err)
 		}
 	}
-	p := s.page(q, after.batch, rows, more)
-	if q.Cursor != "" && p.Next != "" && len(rows) == len(p.Rows) && q.Limit <= aheadRows {
+	p, kept := s.page(q, after.batch, rows, more)
+	if q.Cursor != "" && p.Next != "" && !kept && q.Limit <= aheadRows {
 		q.Cursor = p.Next
 		s.readAhead(q)
 	}
@@ -130,19 +135,23 @@ func (s *Store) readAhead(q Query) {
 	})
 }
 
-// page cuts a page from the front of rows and keeps the rest for the next one.
-func (s *Store) page(q Query, batch int64, rows []Row, more bool) Page {
-	n := min(q.Limit, len(rows))
-	p := Page{Rows: rows[:n:n]}
-	if n < len(rows) || more {
-		last := &rows[n-1]
-		p.Next = s.cursor(q, position{batch: batch, key: last.key, id: last.id})
-		s.ahead.put(p.Next, rows[n:], more)
+// page cuts a page from the front of rows and keeps the rest, if there is one,
+// for the next page.
+func (s *Store) page(q Query, batch int64, rows found, more bool) (p Page, kept bool) {
+	n := min(q.Limit, rows.len())
+	page, rest := rows.cut(n)
+	if kept = rest.len() > 0; kept || more {
+		key, id := page.last(q.Sort)
+		p.Next = s.cursor(q, position{batch: batch, key: key, id: id})
+		s.ahead.put(p.Next, rest, more)
+	}
+	if p.Rows = page.rows; page.texts != nil {
+		p.Rows = s.rowsOf(page.sums, page.texts)
 	}
 	for i := range p.Rows {
 		p.Rows[i].key, p.Rows[i].id = 0, 0 // so that equal flows are equal rows
 	}
-	return p
+	return p, kept
 }
 
 func (q Query) normal() Query {
@@ -188,13 +197,34 @@ func (c *condition) String() string {
 // condition is what a filter demands of a flow, its time apart.
 func (f Filter) condition(batch int64) (condition, error) {
 	var c condition
-	if len(f.MACs) > MaxTerms || len(f.Hostnames) > MaxTerms {
-		return c, fmt.Errorf("a filter takes at most %d MACs and %d hostnames", MaxTerms, MaxTerms)
+	if err := f.check(); err != nil {
+		return c, err
 	}
 	c.and("f.batch <= ?", batch)
 	if !f.All {
 		c.and("n.hidden IS NOT 1")
 	}
+	f.whose(&c)
+	if len(f.Hostnames) > 0 {
+		var named, unnamed condition
+		for _, h := range f.Hostnames {
+			sub := "." + h
+			named.and("name = ? OR shown = ? OR substr(name, ?) = ?", h, h, -len([]rune(sub)), sub)
+			if a, err := netip.ParseAddr(h); err == nil {
+				unnamed.and("f.name IS NULL AND f.remote = ?", addrBytes(a))
+			}
+		}
+		sql, args := "f.name IN (SELECT id FROM names WHERE "+named.or()+")", named.args
+		if len(unnamed.sql) > 0 {
+			sql, args = "("+sql+" OR "+unnamed.or()+")", append(args, unnamed.args...)
+		}
+		c.and(sql, args...)
+	}
+	return c, nil
+}
+
+// whose adds what a filter demands of a flow's client and direction.
+func (f Filter) whose(c *condition) {
 	if f.Out != f.In {
 		direction := flow.Out
 		if f.In {
@@ -213,25 +243,6 @@ func (f Filter) condition(batch int64) (condition, error) {
 		}
 		c.and("f.endpoint IN (SELECT id FROM endpoints WHERE "+either.or()+")", either.args...)
 	}
-	if len(f.Hostnames) > 0 {
-		var named, unnamed condition
-		for _, h := range f.Hostnames {
-			if h == "" {
-				return c, errors.New("a hostname in a filter is empty")
-			}
-			sub := "." + h
-			named.and("name = ? OR shown = ? OR substr(name, ?) = ?", h, h, -len([]rune(sub)), sub)
-			if a, err := netip.ParseAddr(h); err == nil {
-				unnamed.and("f.name IS NULL AND f.remote = ?", addrBytes(a))
-			}
-		}
-		sql, args := "f.name IN (SELECT id FROM names WHERE "+named.or()+")", named.args
-		if len(unnamed.sql) > 0 {
-			sql, args = "("+sql+" OR "+unnamed.or()+")", append(args, unnamed.args...)
-		}
-		c.and(sql, args...)
-	}
-	return c, nil
 }
 
 func (c *condition) or() string { return strings.Join(c.sql, " OR ") }
@@ -248,7 +259,7 @@ type span struct {
 // spans are the parts of the table where the flows of a window are found. A
 // flow that overlaps it but began more than longFlow earlier is long, and so in
 // an index.
-func (f Filter) spans(ctx context.Context, db *sql.DB) ([]span, error) {
+func (f Filter) spans(ctx context.Context, db querier) ([]span, error) {
 	table := span{table: "flows AS f"}
 	if f.End > 0 {
 		table.and("f.id < ?", f.End<<idShift)
@@ -275,11 +286,8 @@ func (f Filter) spans(ctx context.Context, db *sql.DB) ([]span, error) {
 	return []span{table, long}, nil
 }
 
-// The tables that flows refer to, as selectFlows joins them.
-const (
-	joinNames = " LEFT JOIN names AS n ON n.id = f.name"
-	joinAll   = " LEFT JOIN endpoints AS e ON e.id = f.endpoint" + joinNames + " LEFT JOIN apps AS a ON a.id = f.app"
-)
+// joinNames joins the names of flows.
+const joinNames = " LEFT JOIN names AS n ON n.id = f.name"
 
 // selectFlows is a SELECT of columns from all spans.
 func selectFlows(columns, joins string, spans []span, c condition) (sql string, args []any) {
@@ -291,65 +299,94 @@ func selectFlows(columns, joins string, spans []span, c condition) (sql string, 
 	return strings.Join(parts, " UNION ALL "), args
 }
 
-// keys are the expressions over a flow by which Key sorts.
-var keys = [...]string{
-	ByTime:     "f.id",
-	BySent:     "f.sent",
-	ByRecvd:    "f.recvd",
-	ByTotal:    "f.sent + f.recvd",
-	ByDuration: seconds,
-}
-
-// seconds is a flow's duration as it is told.
-const seconds = "((f.id >> 12) + f.duration) / 1000 - (f.id >> 12) / 1000"
-
 // fetch reads the rows that follow after: as many as a page needs, or more
 // where finding the next page would be as dear as finding this one. more tells
 // whether there are still others.
-func (s *Store) fetch(ctx context.Context, q Query, after position) (rows []Row, more bool, err error) {
+func (s *Store) fetch(ctx context.Context, q Query, after position) (rows found, more bool, err error) {
 	s.querying.RLock()
 	defer s.querying.RUnlock()
-	c, err := q.condition(after.batch)
-	if err != nil {
-		return nil, false, err
-	}
-	spans, err := q.spans(ctx, s.read)
-	if err != nil {
-		return nil, false, err
-	}
-	limit := q.Limit
 	if q.Aggregate || q.Sort != ByTime {
-		limit = max(limit, aheadRows)
+		ahead := walkRows
+		if after.first {
+			ahead = aheadRows
+		}
+		return s.fetchSums(ctx, q, after, max(q.Limit, ahead))
 	}
-	statement := flowRows
-	if q.Aggregate {
-		statement = aggregateRows
+	if rows.rows, err = s.fetchByTime(ctx, q, after, q.Limit+1); err != nil {
+		return rows, false, err
 	}
-	query, args := statement(q, spans, c, after)
-	if rows, err = s.readRows(ctx, q, query, append(args, limit+1)); err != nil {
-		return nil, false, err
-	}
-	if more = len(rows) > limit; more {
-		rows = rows[:limit]
+	if more = len(rows.rows) > q.Limit; more {
+		rows.rows = rows.rows[:q.Limit]
 	}
 	return rows, more, nil
 }
 
-// readRows reads all rows of a statement for q.
-func (s *Store) readRows(ctx context.Context, q Query, query string, args []any) ([]Row, error) {
-	// Before the transaction, which holds a connection that this may need.
+// noBound is an id after all others.
+const noBound = 1<<63 - 1
+
+// fetchByTime reads the first rows, at most limit, in order of time.
+func (s *Store) fetchByTime(ctx context.Context, q Query, after position, limit int) ([]Row, error) {
+	c, err := q.condition(after.batch)
+	if err != nil {
+		return nil, err
+	}
+	spans, err := q.spans(ctx, s.read)
+	if err != nil {
+		return nil, err
+	}
+	statement := func(bound int64, c condition) (string, []any) {
+		c = condition{slices.Clone(c.sql), slices.Clone(c.args)}
+		c.and("f.id < ?", bound)
+		query, args := flowRows(q, spans, c, after)
+		return query, append(args, limit)
+	}
+	query, _ := statement(noBound, c)
+	// Before the view, which holds a connection that this may need.
 	kept, err := s.prepared.get(ctx, s.read, query)
 	if err != nil {
 		return nil, err
 	}
 	since := s.known.now()
-	// One transaction: the flows and what they refer to are of the same moment.
-	tx, err := s.read.BeginTx(ctx, nil)
+	v, err := s.view(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer tx.Rollback() // nothing was written
+	defer v.close()
+	if v.moving != nil {
+		v.current(&c)
+		kept = nil
+	}
+	if q.Descending {
+		query, args := statement(noBound, c)
+		live, err := s.readRows(ctx, v.live, q, kept, query, args, since)
+		if err != nil {
+			return nil, err
+		}
+		bound := int64(-1)
+		if len(live) == limit {
+			bound = live[limit-1].id
+		}
+		archived, err := s.archivedRows(ctx, v, q, after, bound, limit)
+		return mergeRows(archived, live, true, limit), err
+	}
+	archived, err := s.archivedRows(ctx, v, q, after, noBound, limit)
+	if err != nil {
+		return nil, err
+	}
+	bound := int64(noBound)
+	if len(archived) == limit {
+		bound = archived[limit-1].id
+	}
+	query, args := statement(bound, c)
+	live, err := s.readRows(ctx, v.live, q, kept, query, args, since)
+	return mergeRows(archived, live, false, limit), err
+}
+
+// readRows reads all rows of a statement for q, which may be prepared already.
+// since is what s.known.now said before tx began.
+func (s *Store) readRows(ctx context.Context, tx *sql.Tx, q Query, kept *sql.Stmt, query string, args []any, since int) ([]Row, error) {
 	var stmt *sql.Stmt
+	var err error
 	if kept != nil {
 		stmt = tx.StmtContext(ctx, kept)
 	} else if stmt, err = tx.PrepareContext(ctx, query); err != nil {
@@ -360,103 +397,108 @@ func (s *Store) readRows(ctx context.Context, q Query, query string, args []any)
 		return nil, err
 	}
 	defer result.Close()
-	flows := newFlowScanner(q.Sort != ByTime)
-	scan := flows.scan
-	if q.Aggregate {
-		scan = scanAggregate
-	}
-	rows := make([]Row, 0, min(q.Limit, DefaultLimit)+1)
+	flows := newFlowScanner()
+	var rows []Row
 	for result.Next() {
 		rows = append(rows, Row{})
-		if err := scan(result, &rows[len(rows)-1]); err != nil {
+		if err := flows.scan(result, &rows[len(rows)-1]); err != nil {
 			return nil, err
 		}
 	}
 	if err := errors.Join(result.Err(), result.Close()); err != nil {
 		return nil, err
 	}
-	if q.Aggregate {
-		return rows, nil
-	}
 	for i := range rows {
 		if s.w.tracker.runs(rows[i].id) {
 			rows[i].State = flow.Running
 		}
 	}
+	if err := cutRows(ctx, tx, q.window(), rows); err != nil {
+		return nil, err
+	}
 	return rows, s.known.resolve(ctx, tx, since, rows, flows.refs)
 }
 
-// beyond is the condition that a row follows the position.
-func (q Query) beyond(key, id string, after position) condition {
-	var c condition
-	switch {
-	case after.first:
-		c.and("1")
-	case q.Descending:
-		c.and("("+key+", "+id+") < (?, ?)", after.key, after.id)
-	default:
-		c.and("("+key+", "+id+") > (?, ?)", after.key, after.id)
-	}
-	return c
-}
-
-// order is the ORDER BY clause for the columns key and id.
-func (q Query) order() string {
-	if q.Descending {
-		return " ORDER BY key DESC, id DESC"
-	}
-	return " ORDER BY key, id"
-}
-
-// flowRows is the statement for single flows. What they refer to is looked up
-// afterwards: it repeats.
-func flowRows(q Query, spans []span, c condition, after position) (string, []any) {
-	columns := `f.id AS id, f.duration, f.endpoint, f.name, f.facts, f.app, f.remote, f.sent, f.recvd`
-	order := q.order()
-	if q.Sort == ByTime {
-		// So written, SQLite sees that the table is in this order, and where in
-		// it to begin.
-		if !after.first {
-			op := " > ?"
-			if q.Descending {
-				op = " < ?"
-			}
-			c.and("f.id"+op, after.id)
+// cutRows leaves to the rows only the bytes that are known to lie inside the
+// window.
+func cutRows(ctx context.Context, tx *sql.Tx, w window, rows []Row) error {
+	var hoursOf *sql.Stmt
+	var hours []block.Hour
+	for i := range rows {
+		r := &rows[i]
+		if r.Start >= w.start && r.End < w.end {
+			continue
 		}
-		order = strings.Replace(order, "key", "id", 1)
-		order = order[:strings.Index(order, ",")]
-	} else {
-		key := keys[q.Sort]
-		columns += ", " + key + " AS key"
-		b := q.beyond(key, "f.id", after)
-		c.and(b.String(), b.args...)
+		if hoursOf == nil {
+			var err error
+			if hoursOf, err = tx.PrepareContext(ctx, "SELECT hour, sent, recvd FROM hours WHERE flow = ? ORDER BY hour"); err != nil {
+				return err
+			}
+			defer hoursOf.Close()
+		}
+		var err error
+		if hours, err = readHours(ctx, hoursOf, r.id, hours[:0]); err != nil {
+			return fmt.Errorf("read the hours of flow %d: %w", r.id, err)
+		}
+		f := block.Flow{ID: r.id, Duration: r.End - r.Start, Sent: r.Sent, Recvd: r.Recvd}
+		r.Sent, r.Recvd = w.inside(&f, hours)
+	}
+	return nil
+}
+
+// readHours appends what a flow moved in the hours after its first.
+func readHours(ctx context.Context, hoursOf *sql.Stmt, id int64, hours []block.Hour) ([]block.Hour, error) {
+	rows, err := hoursOf.QueryContext(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var h block.Hour
+		var sent, recvd int64
+		if err := rows.Scan(&h.Start, &sent, &recvd); err != nil {
+			return nil, err
+		}
+		h.Sent, h.Recvd = uint64(sent), uint64(recvd)
+		hours = append(hours, h)
+	}
+	return hours, errors.Join(rows.Err(), rows.Close())
+}
+
+// flowRows is the statement for single flows, in order of time. What they refer
+// to is looked up afterwards: it repeats.
+func flowRows(q Query, spans []span, c condition, after position) (string, []any) {
+	op, order := " > ?", " ORDER BY id LIMIT ?"
+	if q.Descending {
+		op, order = " < ?", " ORDER BY id DESC LIMIT ?"
+	}
+	if !after.first {
+		c.and("f.id"+op, after.id)
 	}
 	joins := ""
 	if !q.All {
 		joins = joinNames
 	}
 	query, args := selectFlows(columns, joins, spans, c)
-	return query + order + " LIMIT ?", args
+	return query + order, args
 }
 
-// flowScanner reads the rows of flowRows one after another.
+// columns are those of a flow as it is read.
+const columns = "f.id AS id, f.duration, f.endpoint, f.name, f.facts, f.app, f.remote, f.sent, f.recvd"
+
+// flowScanner reads rows of these columns one after another.
 type flowScanner struct {
 	refs []references // of the rows read
 
-	keyed                    bool // there is a column key
-	key, id, duration, facts int64
-	sent, recvd              int64
-	ref                      references
-	remote                   sql.RawBytes
-	columns                  []any // pointers to those above
+	id, duration, facts, sent, recvd int64
+	ref                              references
+	remote                           sql.RawBytes
+	columns                          []any // pointers to those above
 }
 
-func newFlowScanner(keyed bool) *flowScanner {
-	s := &flowScanner{keyed: keyed}
+func newFlowScanner() *flowScanner {
+	s := &flowScanner{}
 	s.columns = []any{&s.id, &s.duration, &s.ref.endpoint, &s.ref.name, &s.facts, &s.ref.app, &s.remote, &s.sent, &s.recvd}
-	if keyed {
-		s.columns = append(s.columns, &s.key)
-	}
 	return s
 }
 
@@ -466,9 +508,6 @@ func (s *flowScanner) scan(rows *sql.Rows, r *Row) error {
 	}
 	s.refs = append(s.refs, s.ref)
 	r.key, r.id = s.id, s.id
-	if s.keyed {
-		r.key = s.key
-	}
 	unpackFacts(s.facts, &r.Flow)
 	r.Start = s.id >> idShift
 	r.End = r.Start + s.duration

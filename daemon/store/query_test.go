@@ -47,7 +47,7 @@ func TestPagingWhileFlowsArrive(t *testing.T) {
 						}
 						if i%2 == 0 {
 							// As if another client had paged in between.
-							s.ahead.put("other", []Row{{}}, true)
+							s.ahead.put("other", found{rows: []Row{{}}}, true)
 						}
 						for range 5 {
 							add(t, s, randomFlow(r, starts))

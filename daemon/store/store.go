@@ -22,6 +22,9 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
+
+	"pakon/daemon/store/backup"
 )
 
 // Options says where a Store lies and what it may hold.
@@ -32,9 +35,15 @@ type Options struct {
 	// are more. 0 means no bound.
 	MaxFlows int64
 	// Classify tells the group of a name ("" if none) and whether it is hidden.
-	// It is called once for a name that is new to the database, and again by
-	// Reclassify; from several goroutines. If nil, names have no groups.
+	// It is called for a name that is new to the database, for names that are read,
+	// and again by Reclassify; from several goroutines, and not to use the Store. If
+	// nil, names have no groups.
 	Classify func(name string) (group string, hidden bool)
+	// Location is the router's time zone, by which days are told apart; asked for
+	// at each use as it may change. If nil, it is UTC.
+	Location func() *time.Location
+	// Files is how the backup's files are reached; backup.OS if nil.
+	Files backup.FS
 	// Log is told of files set aside. It must not be nil.
 	Log *slog.Logger
 }
@@ -49,6 +58,8 @@ type Store struct {
 	path     string
 	maxFlows atomic.Int64
 	classify func(string) (string, bool)
+	location func() *time.Location
+	files    backup.FS
 	log      *slog.Logger
 
 	lock     *os.File
@@ -56,6 +67,13 @@ type Store struct {
 	identity int64        // state.identity
 	batch    atomic.Int64 // state.batch, of the last committed transaction
 	flows    atomic.Int64 // rows in flows
+
+	// Held by what changes files on disk or moves flows between them, one at a
+	// time: archive, backup, restoring, import, forgetting.
+	running sync.Mutex
+	config  atomic.Pointer[ArchiveConfig]
+	archive atomic.Pointer[archive] // changes with querying held; nil if there is none
+	storage storage
 
 	// Held for reading by each query: see drain.
 	querying sync.RWMutex
@@ -67,6 +85,8 @@ type Store struct {
 	known    known
 	prepared prepared
 	w        writer
+
+	maxGroups int // instead of the constant, if not 0
 }
 
 // SetMaxFlows replaces Options.MaxFlows from the next batch on.
@@ -78,7 +98,7 @@ func (s *Store) Close() error {
 	var err error
 	s.closing.Do(func() {
 		s.tasks.Wait()
-		err = errors.Join(s.read.Close(), s.w.close(), s.lock.Close())
+		err = errors.Join(s.detachArchive(), s.read.Close(), s.w.close(), s.lock.Close())
 		if err != nil {
 			err = fmt.Errorf("close database %s: %w", s.path, err)
 		}

@@ -3,14 +3,13 @@ package store
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"pakon/daemon/client"
+	"pakon/daemon/store/block"
 )
 
 // SummaryQuery asks for sums over flows.
@@ -50,9 +49,9 @@ type Total struct {
 const maxTotals = 4096
 
 // Totals sums up the flows of each client that ended at or after since (Unix
-// ms), in both directions and with hidden names. Of very many clients those
-// with the most bytes are told. The zero MAC stands for all clients whose MAC
-// is not known.
+// ms), in both directions and with hidden names; bytes are those after since, as
+// in a query's window. Of very many clients those with the most bytes are told.
+// The zero MAC stands for all clients whose MAC is not known.
 func (s *Store) Totals(ctx context.Context, since int64) (map[client.MAC]Total, error) {
 	s.querying.RLock()
 	defer s.querying.RUnlock()
@@ -64,37 +63,22 @@ func (s *Store) Totals(ctx context.Context, since int64) (map[client.MAC]Total, 
 }
 
 func (s *Store) totals(ctx context.Context, f Filter) (map[client.MAC]Total, error) {
-	c, err := f.condition(s.batch.Load())
+	sums, t, err := s.sumUp(ctx, f, by{client: true}, nil, maxTotals, true)
 	if err != nil {
 		return nil, err
 	}
-	spans, err := f.spans(ctx, s.read)
-	if err != nil {
-		return nil, err
+	totals := make(map[client.MAC]Total, len(sums))
+	for _, m := range sums {
+		totals[t.endpoints.values[m.client].MAC] = Total{m.sent, m.recvd, m.id >> idShift, m.end}
 	}
-	flows, args := selectFlows(`CASE WHEN length(e.client) = 6 THEN e.client END AS client, f.sent AS sent, f.recvd AS recvd, f.id AS id, (f.id >> 12) + f.duration AS ended`, joinAll, spans, c)
-	rows, err := s.read.QueryContext(ctx, `SELECT client, sum(sent), sum(recvd), min(id), max(ended) FROM (`+flows+`)
-		GROUP BY client ORDER BY sum(sent + recvd) DESC LIMIT ?`, append(args, maxTotals)...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	totals := make(map[client.MAC]Total)
-	for rows.Next() {
-		var owner sql.RawBytes
-		var t Total
-		if err := rows.Scan(&owner, &t.Sent, &t.Recvd, &t.First, &t.Last); err != nil {
-			return nil, err
-		}
-		t.First >>= idShift
-		totals[mac(owner)] = t
-	}
-	return totals, rows.Err()
+	return totals, nil
 }
 
-// Summary sums up flows. A flow counts into the hour (day, ...) in which it
-// began, or the first of the filter's window if it began before; its bytes into
-// those in which they moved, where that is known: see table hours. The rows come
+// Summary sums up flows. A flow, and its duration, counts into the hour (day, ...)
+// in which it began, or the first of the filter's window if it began before. Its
+// bytes count if they are inside the window, see Filter: those of each hour into
+// the period in which the hour begins, or likewise the first; those of its first
+// hour, or all if its hours are not known, where the flow counts. The rows come
 // in order of time if they are by time, else those with the most bytes first.
 func (s *Store) Summary(ctx context.Context, q SummaryQuery) ([]SummaryRow, error) {
 	s.querying.RLock()
@@ -143,178 +127,143 @@ func (s *Store) summary(ctx context.Context, q SummaryQuery) ([]SummaryRow, erro
 	if q.Location == nil {
 		q.Location = time.UTC
 	}
-	q.Filter = q.Filter.normal()
-	c, err := q.condition(s.batch.Load())
+	sums, t, err := s.sumUp(ctx, q.Filter.normal(), b, q.Location, q.Limit, false)
 	if err != nil {
 		return nil, err
 	}
-	spans, err := q.spans(ctx, s.read)
-	if err != nil {
-		return nil, err
+	rows := make([]SummaryRow, len(sums))
+	for i, m := range sums {
+		r := &rows[i]
+		if len(b.units) > 0 {
+			*r, _ = label(m.of, b.units, q.Location)
+		}
+		if b.client {
+			e := t.endpoints.values[m.client]
+			r.Client, r.ClientAddr = e.MAC, e.Address
+		}
+		if b.hostname {
+			r.Hostname = t.shown(m.shown)
+		}
+		r.Sent, r.Recvd, r.Flows, r.Duration = m.sent, m.recvd, int64(m.flows), m.seconds
 	}
-	if len(b.units) == 0 {
-		return s.sum(ctx, b, q.Limit, spans, c, part{q.Start, q.Start, q.End}, SummaryRow{})
-	}
-	return s.summaryByTime(ctx, b, q, spans, c)
-}
-
-// summaryByTime sums up one period after the other: the table is in order of
-// time, so each is a part of it, whatever the clocks of the place do.
-func (s *Store) summaryByTime(ctx context.Context, b by, q SummaryQuery, spans []span, c condition) ([]SummaryRow, error) {
-	var all []SummaryRow
-	for start := q.Start; ; {
-		// The first period of a window has the flows that began before, too.
-		// All others have those that begin in them; skip where there are none.
-		if start > q.Start || q.Start == 0 {
-			var next, moved sql.NullInt64
-			err := s.read.QueryRowContext(ctx, "SELECT (SELECT min(id) FROM flows WHERE id >= ?), (SELECT min(hour) FROM hours WHERE hour >= ?)",
-				start<<idShift, start).Scan(&next, &moved)
-			if err != nil {
-				return nil, err
-			}
-			if !next.Valid && !moved.Valid {
-				break
-			}
-			next.Int64 >>= idShift
-			if !next.Valid || moved.Valid && moved.Int64 < next.Int64 {
-				next = moved
-			}
-			start = next.Int64
-			spans = []span{{table: "flows AS f"}}
-			spans[0].and("f.id >= ?", start<<idShift)
-		}
-		if q.End > 0 && start >= q.End || start > maxTime {
-			break
-		}
-		row, end := label(start, b.units, q.Location)
-		period := condition{sql: slices.Clone(c.sql), args: slices.Clone(c.args)}
-		if q.End > 0 {
-			end = min(end, q.End)
-		}
-		period.and("f.id < ?", end<<idShift)
-		rows, err := s.sum(ctx, b, q.Limit, spans, period, part{max(row.time(), q.Start), q.Start, end}, row)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, rows...)
-		if len(all) >= 2*q.Limit {
-			all = largest(all, q.Limit)
-		}
-		start = end
-	}
-	all = largest(all, q.Limit)
-	slices.SortStableFunc(all, func(a, b SummaryRow) int {
+	slices.SortStableFunc(rows, func(a, b SummaryRow) int {
 		return cmp.Or(cmp.Compare(a.time(), b.time()), moreBytes(a, b))
 	})
-	return all, nil
+	return rows, nil
 }
 
 func (r SummaryRow) time() int64 { return max(r.Hour, r.Day, r.Week, r.Month) }
 
 func moreBytes(a, b SummaryRow) int { return cmp.Compare(b.Sent+b.Recvd, a.Sent+a.Recvd) }
 
-// largest keeps the n rows with the most bytes.
-func largest(rows []SummaryRow, n int) []SummaryRow {
-	slices.SortStableFunc(rows, moreBytes)
-	return rows[:min(n, len(rows))]
-}
-
-// part is a part [start, end) of the window of a query that begins at window, in
-// Unix ms; an end of 0 is none.
-type part struct{ start, window, end int64 }
-
-// selectHours are the statements that put right what whole flows count: what of
-// the flows that begin in the part moved after it, and what moved in it of flows
-// that began before.
-func (p part) selectHours(c condition) (sql string, args []any) {
-	add := func(sign string, w condition) {
-		sql += " UNION ALL SELECT e.client, " + shownColumn + ", " + sign + "h.sent, " + sign + "h.recvd, 0, 0 FROM hours AS h CROSS JOIN flows AS f ON f.id = h.flow" +
-			joinAll + " WHERE " + w.String() + " AND " + c.String()
-		args = append(append(args, w.args...), c.args...)
-	}
-	if p.end > 0 {
-		var after condition
-		after.and("h.hour >= ? AND f.id >= ? AND f.id < ?", p.end, p.whole()<<idShift, p.end<<idShift)
-		add("-", after)
-	}
-	if p.start > p.window {
-		var before condition
-		before.and("h.hour >= ? AND h.hour < ? AND f.id < ?", p.start, p.end, p.start<<idShift)
-		add("", before)
-	}
-	return sql, args
-}
-
-// whole is the start from which flows count with all their bytes, but those of
-// later parts: in a window, also those that began less than an hour before.
-func (p part) whole() int64 {
-	if p.start > p.window {
-		return p.start
-	}
-	return max(p.start-longFlow, 0)
-}
-
-// inside is what of a column counts: of flows that began earlier than whole, what
-// is known of their hours in the part, or all if nothing is.
-func (p part) inside(column string) string {
-	if p.window == 0 || p.start > p.window {
-		return "f." + column
-	}
-	end := p.end
-	if end == 0 {
-		end = 2 * maxTime
-	}
-	return fmt.Sprintf(`CASE WHEN f.id < %d AND EXISTS (SELECT 1 FROM hours AS h WHERE h.flow = f.id)
-		THEN (SELECT coalesce(sum(h.%s), 0) FROM hours AS h WHERE h.flow = f.id AND h.hour > %d AND h.hour < %d)
-		ELSE f.%s END`, p.whole()<<idShift, column, p.window-longFlow, end, column)
-}
-
-// sum sums up the flows of spans, which are those of the part, into rows that
-// have the times of row.
-func (s *Store) sum(ctx context.Context, b by, limit int, spans []span, c condition, p part, row SummaryRow) ([]SummaryRow, error) {
-	columns, group := []string{"NULL", "NULL"}, []string{}
-	if b.client {
-		columns[0], group = "client", append(group, "client")
-	}
-	if b.hostname {
-		columns[1], group = "shown", append(group, "shown")
-	}
-	groupBy := ""
-	if len(group) > 0 {
-		groupBy = " GROUP BY " + strings.Join(group, ", ")
-	}
-	flows, args := selectFlows(`e.client AS client, `+shownColumn+` AS shown, `+p.inside("sent")+` AS sent, `+p.inside("recvd")+` AS recvd, `+
-		seconds+` AS seconds, 1 AS one`, joinAll, spans, c)
-	hours, more := p.selectHours(c)
-	flows, args = flows+hours, append(args, more...)
-	result, err := s.read.QueryContext(ctx, `SELECT `+strings.Join(columns, ", ")+`,
-		sum(sent) AS sent, sum(recvd) AS recvd, sum(one) AS flows, sum(seconds) AS seconds
-		FROM (`+flows+`)`+groupBy+` HAVING count(*) > 0 ORDER BY sum(sent + recvd) DESC LIMIT ?`, append(args, limit)...)
+// sumUp sums up the flows of f by what is asked for. It returns the sums with
+// the most bytes, at most limit. If anonymous is set, all clients without a MAC
+// are one.
+func (s *Store) sumUp(ctx context.Context, f Filter, b by, loc *time.Location, limit int, anonymous bool) ([]sum, *texts, error) {
+	u := summing{by: b, periods: periods{units: b.units, loc: loc, first: f.Start}}
+	g, err := s.newGatherer(f, s.batch.Load(), b.hostname, front{limit: limit, sort: ByTotal, descending: true, after: position{first: true}}, u.take)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	defer result.Close()
-	var rows []SummaryRow
-	for result.Next() {
-		var owner sql.RawBytes
-		var shown any
-		r := row
-		if err := result.Scan(&owner, &shown, &r.Sent, &r.Recvd, &r.Flows, &r.Duration); err != nil {
-			return nil, err
+	g.reading.anonymous = anonymous
+	g.daily = !anonymous && !slices.Contains(b.units, hour)
+	if err := g.gather(ctx); err != nil {
+		return nil, nil, err
+	}
+	return g.front.sorted(), g.texts, nil
+}
+
+// summing adds flows to the sums of a summary.
+type summing struct {
+	by      by
+	periods periods
+}
+
+func (u *summing) take(g *gatherer) {
+	r := &g.reading
+	for i := range r.Flows {
+		f := &r.Flows[i]
+		if !g.match.wants(f) {
+			continue
 		}
-		r.Client = mac(owner)
-		if r.Client.IsZero() {
-			r.ClientAddr = addr(owner)
+		// The flow counts where it began, its bytes where they moved.
+		hours := r.HoursOf(f)
+		p := piece{start: f.Start(), seconds: int64(secondsOf(f)), flows: f.Flows}
+		p.sent, p.recvd = g.window.base(f, hours)
+		if u.by.client {
+			p.hash = r.hashClient(f)
 		}
-		switch s := shown.(type) {
-		case string:
-			r.Hostname = s
-		case []byte:
-			if a := addr(s); a.IsValid() {
-				r.Hostname = a.String()
+		if u.by.hostname {
+			p.hash = mix(p.hash, r.hashShown(f))
+		}
+		u.add(g, f, p)
+		for k := range hours {
+			if h := &hours[k]; g.window.has(h) && h.Sent+h.Recvd > 0 {
+				u.add(g, f, piece{hash: p.hash, start: h.Start, sent: h.Sent, recvd: h.Recvd})
 			}
 		}
-		rows = append(rows, r)
 	}
-	return rows, result.Err()
+}
+
+// piece is a part of a flow that counts into one period.
+type piece struct {
+	hash        uint64 // of what the flow counts into
+	start       int64  // Unix ms
+	seconds     int64
+	flows       uint32
+	sent, recvd uint64
+}
+
+func (u *summing) add(g *gatherer, f *block.Flow, p piece) {
+	of := u.periods.of(p.start)
+	hash := uint32(mix(p.hash, uint64(of)))
+	if !g.share.has(hash) {
+		return
+	}
+	client, shown := uint32(differs), uint32(differs)
+	if u.by.client {
+		client = g.reading.client(f)
+	}
+	if u.by.hostname {
+		shown = g.reading.shown(f)
+	}
+	s, isNew := g.table.sum(hash, client, shown, of)
+	if isNew {
+		s.id, s.endpoint, s.name, s.app, s.remote = f.ID, differs, differs, differs, differs
+	}
+	s.id, s.end = min(s.id, f.ID), max(s.end, f.End())
+	s.sent += p.sent
+	s.recvd += p.recvd
+	s.seconds += p.seconds
+	s.flows = plus32(s.flows, p.flows)
+	if isNew {
+		g.full()
+	}
+}
+
+// periods tell the periods of time that a summary is by.
+type periods struct {
+	units []unit
+	loc   *time.Location
+	first int64 // what is before that, counts into its period; Unix ms
+	known [64]period
+}
+
+// period is [start, end), Unix ms.
+type period struct{ start, end int64 }
+
+// of is the start of the period that a time lies in, both Unix ms; 0 if the
+// summary is not by time.
+func (p *periods) of(ms int64) int64 {
+	if len(p.units) == 0 {
+		return 0
+	}
+	ms = max(ms, p.first)
+	// Flows come nearly in order of time, but their hours jump.
+	k := &p.known[uint64(ms)/hourLong%uint64(len(p.known))]
+	if ms < k.start || ms >= k.end {
+		row, end := label(ms, p.units, p.loc)
+		*k = period{row.time(), end}
+	}
+	return k.start
 }

@@ -16,8 +16,13 @@ type tracker struct {
 	rows    map[uint64]int64 // flows.id by flow.Track.Key
 	changes map[uint64]int64 // of the transaction in work; 0: not tracked any more
 
-	update, track, untrack, slice *sql.Stmt
-	drop                          []*sql.Stmt
+	update, track, untrack, slice, soil *sql.Stmt
+	drop                                []*sql.Stmt
+
+	// soiled are the flows of connections that the next backup will hold as they
+	// are then: they are new since the last, or are noted to have changed.
+	soiled  map[int64]bool
+	soiling []int64 // by the transaction in work
 
 	mu      sync.RWMutex
 	running map[int64]bool // flows.id of the connections that go on
@@ -27,6 +32,7 @@ type tracker struct {
 func (t *tracker) prepare(ctx context.Context, w *writer) (err error) {
 	t.rows, t.running = make(map[uint64]int64), make(map[int64]bool)
 	t.changes, t.pending = make(map[uint64]int64), make(map[int64]bool)
+	t.soiled = make(map[int64]bool)
 	t.drop = make([]*sql.Stmt, 3)
 	for _, s := range []struct {
 		to  **sql.Stmt
@@ -38,6 +44,7 @@ func (t *tracker) prepare(ctx context.Context, w *writer) (err error) {
 		{&t.untrack, "DELETE FROM tracked WHERE flow = ?"},
 		{&t.slice, `INSERT INTO hours (flow, hour, sent, recvd) VALUES (?, ?, ?, ?)
 			ON CONFLICT DO UPDATE SET sent = excluded.sent, recvd = excluded.recvd`},
+		{&t.soil, "INSERT OR REPLACE INTO dirty (flow, batch) VALUES (?, ?)"},
 		{&t.drop[0], "DELETE FROM flows WHERE id = ?"},
 		{&t.drop[1], "DELETE FROM tracked WHERE flow = ?"},
 		{&t.drop[2], "DELETE FROM hours WHERE flow = ?"},
@@ -64,6 +71,7 @@ func (t *tracker) set(key uint64, id int64) { t.changes[key] = id }
 func (t *tracker) commit() {
 	for key, id := range t.changes {
 		if id == 0 {
+			delete(t.soiled, t.rows[key])
 			delete(t.rows, key)
 		} else {
 			t.rows[key] = id
@@ -78,6 +86,9 @@ func (t *tracker) commit() {
 		}
 	}
 	t.mu.Unlock()
+	for _, id := range t.soiling {
+		t.soiled[id] = true
+	}
 	t.rollback()
 }
 
@@ -85,6 +96,19 @@ func (t *tracker) commit() {
 func (t *tracker) rollback() {
 	clear(t.changes)
 	clear(t.pending)
+	t.soiling = t.soiling[:0]
+}
+
+// change notes that a flow that the backup may hold has changed.
+func (t *tracker) change(ctx context.Context, id, batch int64) error {
+	if t.soiled[id] {
+		return nil
+	}
+	if _, err := t.soil.ExecContext(ctx, id, batch); err != nil {
+		return fmt.Errorf("note that a flow has changed: %w", err)
+	}
+	t.soiling = append(t.soiling, id)
+	return nil
 }
 
 // runs tells whether the connection of a flow goes on.
@@ -117,6 +141,9 @@ func (w *writer) put(ctx context.Context, f *flow.Flow, batch int64) (more int64
 		}
 		t.set(f.Track.Key, 0)
 		t.pending[id] = false
+		if err := t.change(ctx, id, batch); err != nil {
+			return 0, err
+		}
 		return w.dropRow(ctx, id)
 	}
 	start, row, err := w.row(ctx, f, batch)
@@ -139,6 +166,8 @@ func (w *writer) put(ctx context.Context, f *flow.Flow, batch int64) (more int64
 			return 0, err
 		} else if n == 0 {
 			id = 0 // it was deleted
+		} else if err := t.change(ctx, id, batch); err != nil {
+			return 0, err
 		}
 	}
 	if id == 0 {
@@ -146,6 +175,9 @@ func (w *writer) put(ctx context.Context, f *flow.Flow, batch int64) (more int64
 			return 0, err
 		}
 		more = 1
+		if f.State != flow.Whole {
+			t.soiling = append(t.soiling, id)
+		}
 	}
 	if f.Track.Hour > 0 {
 		_, err := t.slice.ExecContext(ctx, id, min(f.Track.Hour, maxTime), int64(min(f.Track.HourSent, maxBytes)), int64(min(f.Track.HourRecvd, maxBytes)))

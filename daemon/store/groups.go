@@ -1,0 +1,252 @@
+package store
+
+import (
+	"context"
+	"hash/maphash"
+)
+
+// sum is a flow, or several put together, as a query holds it while it reads:
+// with numbers in texts instead of names and addresses.
+type sum struct {
+	id          int64 // the least of the flows' ids
+	end         int64 // of the flow that ends last, Unix ms
+	of          int64 // port << 8 | protocol, or in a summary the start of the period
+	seconds     int64 // durations
+	sent, recvd uint64
+	hash        uint32 // of the group
+	flows       uint32
+	// Of the group, if it is by that, else differs: numbers in texts.endpoints, and
+	// in texts.names or texts.remotes, see isAddress.
+	client, shown uint32
+	// What differs between the flows is differs. All are that in a summary.
+	endpoint, name, app, remote uint32
+	source, direction           uint8 // 0 if they differ
+	running                     bool  // at least one
+}
+
+// key is what a sum is sorted by.
+func (s *sum) key(k Key) int64 {
+	switch k {
+	case BySent:
+		return int64(s.sent)
+	case ByRecvd:
+		return int64(s.recvd)
+	case ByTotal:
+		return int64(s.sent + s.recvd)
+	case ByDuration:
+		return s.seconds
+	}
+	return s.id
+}
+
+// A table holds the sums of groups, in pieces: so that it grows without being
+// copied.
+type table struct {
+	pieces [][]sum
+	n      int
+	index  []uint32 // open addressing; number of the sum + 1
+}
+
+const pieceSums = 1 << 10
+
+func (t *table) at(n int) *sum { return &t.pieces[n/pieceSums][n%pieceSums] }
+
+// sum is that of a group, which is new if it has none.
+func (t *table) sum(hash uint32, client, shown uint32, of int64) (s *sum, isNew bool) {
+	if 2*t.n >= len(t.index) {
+		t.reindex(max(2*len(t.index), 2*pieceSums))
+	}
+	i := hash & uint32(len(t.index)-1)
+	for ; t.index[i] != 0; i = (i + 1) & uint32(len(t.index)-1) {
+		s := t.at(int(t.index[i] - 1))
+		if s.hash == hash && s.client == client && s.shown == shown && s.of == of {
+			return s, false
+		}
+	}
+	if t.n == len(t.pieces)*pieceSums {
+		t.pieces = append(t.pieces, make([]sum, pieceSums))
+	}
+	s = t.at(t.n)
+	t.n++
+	t.index[i] = uint32(t.n)
+	*s = sum{hash: hash, client: client, shown: shown, of: of}
+	return s, true
+}
+
+// reindex makes the index anew, with n places; 0 means as many as there are.
+func (t *table) reindex(n int) {
+	if n > 0 {
+		t.index = make([]uint32, n)
+	} else {
+		clear(t.index)
+	}
+	for k := range t.n {
+		i := t.at(k).hash & uint32(len(t.index)-1)
+		for t.index[i] != 0 {
+			i = (i + 1) & uint32(len(t.index)-1)
+		}
+		t.index[i] = uint32(k + 1)
+	}
+}
+
+// keep drops the sums that are not of a share.
+func (t *table) keep(p share) {
+	n := 0
+	for k := range t.n {
+		if s := t.at(k); p.has(s.hash) {
+			*t.at(n) = *s
+			n++
+		}
+	}
+	t.n = n
+	t.reindex(0)
+}
+
+func (t *table) clear() {
+	t.n = 0
+	clear(t.index)
+}
+
+// share is the part of all groups whose hash begins with certain bits.
+type share struct {
+	bits  uint
+	value uint32
+}
+
+func (p share) has(hash uint32) bool { return hash>>(31-p.bits)>>1 == p.value }
+
+// halves are the two parts of a share.
+func (p share) halves() (share, share) {
+	return share{p.bits + 1, p.value << 1}, share{p.bits + 1, p.value<<1 | 1}
+}
+
+// maxGroups bounds the groups that a query holds at a time.
+const maxGroups = 1 << 16
+
+// gatherer reads flows and keeps the first sums in an order. Where it is to put
+// flows together, it holds the groups that it has found so far. If these become
+// too many, it goes on with a share of them, and reads all flows again for the
+// rest: so that its memory is bounded whatever there is.
+type gatherer struct {
+	s       *Store
+	filter  Filter
+	batch   int64
+	daily   bool // see scan
+	match   *matcher
+	window  window
+	texts   *texts
+	reading reading
+	front   front
+	// take adds the flows of g.reading to table, or offers them to front.
+	take func(*gatherer)
+
+	table     table
+	maxGroups int
+	share     share
+	waiting   []share
+	compacted int // number of texts after compact
+}
+
+// newGatherer makes one for flows of f, as normal returns it, and of batches up
+// to batch. The classes of names are needed if shown is set.
+func (s *Store) newGatherer(f Filter, batch int64, shown bool, front front, take func(*gatherer)) (*gatherer, error) {
+	match, err := s.newMatcher(f, shown)
+	if err != nil {
+		return nil, err
+	}
+	g := &gatherer{s: s, filter: f, batch: batch, match: match, window: f.window(), front: front, take: take, maxGroups: maxGroups}
+	if s.maxGroups > 0 {
+		g.maxGroups = s.maxGroups
+	}
+	g.texts = newTexts(maphash.MakeSeed())
+	g.reading.texts = g.texts
+	return g, nil
+}
+
+// gather reads the flows, as they are at one moment.
+func (g *gatherer) gather(ctx context.Context) error {
+	v, err := g.s.view(ctx)
+	if err != nil {
+		return err
+	}
+	defer v.close()
+	g.waiting = []share{{}}
+	for len(g.waiting) > 0 {
+		last := len(g.waiting) - 1
+		g.share, g.waiting = g.waiting[last], g.waiting[:last]
+		if err := v.scan(ctx, g.filter, g.batch, g.daily, g.block); err != nil {
+			return err
+		}
+		g.finish()
+	}
+	return nil
+}
+
+// finish offers the groups that it holds, and forgets them.
+func (g *gatherer) finish() {
+	for k := range g.table.n {
+		g.front.offer(g.table.at(k))
+	}
+	g.table.clear()
+	g.compact()
+}
+
+// block takes the flows of a block.
+func (g *gatherer) block(b *scanned) error {
+	g.match.read(b.Block)
+	g.reading.of(b, g.match.classes)
+	g.take(g)
+	// Of flows that were in front for a while.
+	if g.table.n == 0 && g.texts.len() > 2*g.compacted+blockFlows {
+		g.compact()
+	}
+	return nil
+}
+
+// full goes on with half of the groups if there are too many.
+func (g *gatherer) full() {
+	for g.table.n > g.maxGroups && g.share.bits < 31 {
+		var rest share
+		g.share, rest = g.share.halves()
+		g.waiting = append(g.waiting, rest)
+		g.table.keep(g.share)
+		g.compact()
+	}
+}
+
+// compact forgets the texts to which no sum refers any more.
+func (g *gatherer) compact() {
+	old, t := g.texts, newTexts(g.texts.seed)
+	for k := range g.table.n {
+		t.move(old, g.table.at(k))
+	}
+	for k := range g.front.sums {
+		t.move(old, &g.front.sums[k])
+	}
+	g.texts, g.reading.texts, g.compacted = t, t, t.len()
+	g.reading.renumbered()
+}
+
+// move gives a sum numbers in t instead of those in old.
+func (t *texts) move(old *texts, s *sum) {
+	for _, n := range []*uint32{&s.client, &s.endpoint} {
+		if *n != differs {
+			*n = t.endpoints.number(old.endpoints.values[*n])
+		}
+	}
+	for _, n := range []*uint32{&s.name, &s.app} {
+		if *n != differs {
+			*n = t.names.number(old.names.values[*n])
+		}
+	}
+	if s.remote != differs {
+		s.remote = t.remotes.number(old.remotes.values[s.remote])
+	}
+	switch {
+	case s.shown == differs:
+	case s.shown&isAddress != 0:
+		s.shown = t.remotes.number(old.remotes.values[s.shown&^isAddress]) | isAddress
+	default:
+		s.shown = t.names.number(old.names.values[s.shown])
+	}
+}

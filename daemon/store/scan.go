@@ -1,0 +1,262 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"pakon/daemon/store/block"
+)
+
+// scanned is a block of flows as scan gives it.
+type scanned struct {
+	*block.Block
+	live bool // they are rows of the live database
+}
+
+// scan reads all flows that f wants, and others; of live, those of batches up to
+// batch. It calls do with one block after the other, of at most blockFlows flows,
+// and uses its memory again for the next. An error of do ends the scan. If daily
+// is set, one flow may stand for all of a whole day that belong together.
+func (v *view) scan(ctx context.Context, f Filter, batch int64, daily bool, do func(*scanned) error) error {
+	if err := v.scanArchive(ctx, f, daily, do); err != nil {
+		return err
+	}
+	return v.scanLive(ctx, f, batch, do)
+}
+
+// scanLive does what scan does for the live database.
+func (v *view) scanLive(ctx context.Context, f Filter, batch int64, do func(*scanned) error) error {
+	tx := v.live
+	spans, err := f.spans(ctx, tx)
+	if err != nil {
+		return fmt.Errorf("look for long flows: %w", err)
+	}
+	var c condition
+	c.and("f.batch <= ?", batch)
+	f.whose(&c)
+	v.current(&c)
+	r := newRowReader(tx, do)
+	// The second span, if there is one, has the older flows.
+	for _, part := range slices.Backward(spans) {
+		query, args := selectFlows(columns, "", []span{part}, c)
+		if err := r.read(ctx, query+" ORDER BY id", args); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rowReader makes blocks of rows of flows. What they refer to is looked up once
+// for all flows of a block.
+type rowReader struct {
+	tx        querier
+	do        func(*scanned) error
+	block     scanned
+	endpoints refers[block.Endpoint]
+	names     refers[string]
+	apps      refers[string]
+}
+
+func newRowReader(tx querier, do func(*scanned) error) *rowReader {
+	text := func(rows *sql.Rows) (i id, s string, err error) {
+		err = rows.Scan(&i, &s)
+		return i, s, err
+	}
+	return &rowReader{
+		tx: tx, do: do, block: scanned{Block: new(block.Block), live: true},
+		names: newRefers("SELECT id, name FROM names", text),
+		apps:  newRefers("SELECT id, name FROM apps", text),
+		endpoints: newRefers("SELECT id, client, address, interface FROM endpoints", func(rows *sql.Rows) (i id, e block.Endpoint, err error) {
+			var owner, address sql.RawBytes
+			err = rows.Scan(&i, &owner, &address, &e.Interface)
+			e.MAC, e.Address = mac(owner), addr(address)
+			return i, e, err
+		}),
+	}
+}
+
+// read gives what a query finds, in order of id, as blocks.
+func (r *rowReader) read(ctx context.Context, query string, args []any) error {
+	rows, err := r.tx.QueryContext(ctx, query, args...)
+	if err != nil {
+		return fmt.Errorf("read flows: %w", err)
+	}
+	defer rows.Close()
+	var f block.Flow
+	var facts, sent, recvd int64
+	var ref references
+	var remote sql.RawBytes
+	into := []any{&f.ID, &f.Duration, &ref.endpoint, &ref.name, &facts, &ref.app, &remote, &sent, &recvd}
+	r.reset()
+	b := r.block.Block
+	f.Flows = 1
+	for rows.Next() {
+		if err := rows.Scan(into...); err != nil {
+			return fmt.Errorf("read a flow: %w", err)
+		}
+		f.Sent, f.Recvd = uint64(sent), uint64(recvd)
+		f.Port, f.Proto = uint16(facts>>12), uint8(facts>>4)
+		f.Source, f.Direction = uint8(facts>>1&7), uint8(facts&1)
+		f.Endpoint, f.Name, f.App = r.endpoints.number(ref.endpoint), r.names.number(ref.name), r.apps.number(ref.app)
+		f.Remote = b.Remote(addr(remote))
+		b.Flows = append(b.Flows, f)
+		if len(b.Flows) == blockFlows {
+			if err := r.give(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return fmt.Errorf("read flows: %w", err)
+	}
+	return r.give(ctx)
+}
+
+func (r *rowReader) reset() {
+	r.block.Reset()
+	r.block.Endpoints = append(r.block.Endpoints, block.Endpoint{}) // of number 0, as in the others
+	r.endpoints.reset()
+	r.names.reset()
+	r.apps.reset()
+}
+
+// give completes the block and gives it away.
+func (r *rowReader) give(ctx context.Context) (err error) {
+	b := r.block.Block
+	if len(b.Flows) == 0 {
+		return nil
+	}
+	if b.Endpoints, err = r.endpoints.read(ctx, r.tx, b.Endpoints); err != nil {
+		return fmt.Errorf("read what flows refer to: %w", err)
+	}
+	if b.Names, err = r.names.read(ctx, r.tx, b.Names); err != nil {
+		return fmt.Errorf("read what flows refer to: %w", err)
+	}
+	if b.Apps, err = r.apps.read(ctx, r.tx, b.Apps); err != nil {
+		return fmt.Errorf("read what flows refer to: %w", err)
+	}
+	if err := r.hours(ctx); err != nil {
+		return fmt.Errorf("read hours of flows: %w", err)
+	}
+	if err := r.do(&r.block); err != nil {
+		return err
+	}
+	r.reset()
+	return nil
+}
+
+func (r *rowReader) hours(ctx context.Context) error {
+	b := r.block.Block
+	flows := b.Flows
+	rows, err := r.tx.QueryContext(ctx, "SELECT flow, hour, sent, recvd FROM hours WHERE flow BETWEEN ? AND ? ORDER BY flow, hour",
+		flows[0].ID, flows[len(flows)-1].ID)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var flow, sent, recvd int64
+		var h block.Hour
+		if err := rows.Scan(&flow, &h.Start, &sent, &recvd); err != nil {
+			return err
+		}
+		for len(flows) > 0 && flows[0].ID < flow {
+			flows = flows[1:]
+		}
+		if len(flows) == 0 || flows[0].ID != flow || flows[0].HourCount == 1<<16-1 {
+			continue // of a flow that was not asked for
+		}
+		f := &flows[0]
+		if f.HourCount == 0 {
+			f.FirstHour = uint32(len(b.Hours))
+		}
+		f.HourCount++
+		h.Sent, h.Recvd = uint64(sent), uint64(recvd)
+		b.Hours = append(b.Hours, h)
+	}
+	return errors.Join(rows.Err(), rows.Close())
+}
+
+// maxRefers bounds the rows of a table that a scan remembers.
+const maxRefers = 1 << 14
+
+// refers are the rows of a table that flows refer to.
+type refers[V any] struct {
+	query   string // for all rows, the column id first
+	scan    func(*sql.Rows) (id, V, error)
+	known   map[id]V
+	numbers map[id]uint32 // of those that are referred to in this block, from 1 on
+	ids     []id          // the same, by number - 1
+	lacking []id
+}
+
+func newRefers[V any](query string, scan func(*sql.Rows) (id, V, error)) refers[V] {
+	return refers[V]{query: query, scan: scan, known: make(map[id]V), numbers: make(map[id]uint32)}
+}
+
+func (r *refers[V]) reset() {
+	clear(r.numbers)
+	r.ids = r.ids[:0]
+}
+
+// number is that of a row in this block, from 1 on; 0 for NULL.
+func (r *refers[V]) number(i id) uint32 {
+	if i == 0 {
+		return 0
+	}
+	n, ok := r.numbers[i]
+	if !ok {
+		r.ids = append(r.ids, i)
+		n = uint32(len(r.ids))
+		r.numbers[i] = n
+	}
+	return n
+}
+
+// read appends the rows in order of their numbers. Of one that is not there, the
+// zero value: what the cleaner deletes is shown by nobody.
+func (r *refers[V]) read(ctx context.Context, tx querier, to []V) ([]V, error) {
+	r.lacking = r.lacking[:0]
+	for _, i := range r.ids {
+		if _, ok := r.known[i]; !ok {
+			r.lacking = append(r.lacking, i)
+		}
+	}
+	if len(r.known)+len(r.lacking) > maxRefers {
+		clear(r.known)
+		r.lacking = append(r.lacking[:0], r.ids...)
+	}
+	if len(r.lacking) > 0 {
+		if err := r.lookUp(ctx, tx); err != nil {
+			return nil, err
+		}
+	}
+	for _, i := range r.ids {
+		to = append(to, r.known[i])
+	}
+	return to, nil
+}
+
+func (r *refers[V]) lookUp(ctx context.Context, tx querier) error {
+	ids, err := json.Marshal(r.lacking)
+	if err != nil {
+		return err
+	}
+	rows, err := tx.QueryContext(ctx, r.query+" WHERE id IN (SELECT value FROM json_each(?))", string(ids))
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		i, v, err := r.scan(rows)
+		if err != nil {
+			return err
+		}
+		r.known[i] = v
+	}
+	return errors.Join(rows.Err(), rows.Close())
+}
