@@ -21,7 +21,9 @@ import (
 	"pakon/daemon/api"
 	"pakon/daemon/api/timespec"
 	"pakon/daemon/client"
+	"pakon/daemon/clock"
 	"pakon/daemon/conntrack"
+	"pakon/daemon/disk"
 	"pakon/daemon/flow"
 	"pakon/daemon/head"
 	"pakon/daemon/store"
@@ -116,6 +118,7 @@ type daemon struct {
 	kernel  *conntrack.Watcher
 	head    *head.Head
 	carried *carried
+	keeper  *keeper
 
 	forced atomic.Bool // Suricata's monitor is to try again, even if nothing has changed
 	// Of the goroutine that chooses how to capture.
@@ -156,6 +159,7 @@ func newDaemon(ctx context.Context, o options, log *slog.Logger) (_ *daemon, err
 		Path:     d.paths.live,
 		MaxFlows: s.config.Monitor.DatabaseLimit,
 		Classify: d.classify,
+		Location: d.location,
 		Log:      log,
 	})
 	if err != nil {
@@ -175,10 +179,14 @@ func newDaemon(ctx context.Context, o options, log *slog.Logger) (_ *daemon, err
 		d.table.SetCapture(flow.Capture{Heads: true})
 	}
 	d.carried = newCarried(log, d.table.Hour)
+	d.keeper = newKeeper(d.store, log)
+	d.keeper.settings = func() keeping { return d.settings.Load().keeping(d.paths) }
+	d.keeper.newest, d.keeper.location, d.keeper.jumped = d.newest, d.location, d.jumped
+	d.store.SetArchive(s.keeping(d.paths).archive)
 	d.bus = ubus.New(d.socket, log)
 	d.api = api.New(api.Config{
 		Store: d.store, Clients: d.clients, Classify: d.classify, Status: d.status, Reload: d.reload,
-		Location: d.location, Log: log,
+		Archive: d.keeper.Archive, Backup: d.keeper.Backup, Forget: d.forget, Location: d.location, Log: log,
 	})
 	d.writer.stored = func(flows []flow.Flow) {
 		if err := d.api.Stored(flows); err != nil {
@@ -247,6 +255,19 @@ func (d *daemon) run(ctx context.Context) error {
 	g.Go(func() error { return d.carried.run(ctx, d.interfaces) })
 	g.Go(func() error { d.writer.run(); return nil })
 	g.Go(func() error { return d.follow(ctx) })
+	g.Go(func() error { return d.keeper.run(ctx) })
+	g.Go(func() error {
+		if err := disk.Watch(ctx, d.keeper.mountsChanged); err != nil {
+			d.log.Error("a drive that comes later is not noticed", "err", err)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		if err := clock.Watch(ctx, d.keeper.clockSet); err != nil {
+			d.log.Error("it is not noticed at once when the clock is set", "err", err)
+		}
+		return nil
+	})
 	g.Go(func() error {
 		// The run that recorded the names may have had other lists.
 		if err := d.store.Reclassify(ctx); err != nil && ctx.Err() == nil {
@@ -263,11 +284,19 @@ func (d *daemon) run(ctx context.Context) error {
 		}
 		return nil
 	})
-	err = errors.Join(g.Wait(), d.store.Close())
+	err = g.Wait()
+	d.keeper.finish()
+	err = errors.Join(err, d.store.Close())
 	if err == nil {
 		d.log.Info("Pakon ends")
 	}
 	return err
+}
+
+// newest is the start of the newest flow that is stored; zero if there is none.
+func (d *daemon) newest(ctx context.Context) (time.Time, error) {
+	s, err := d.store.Stats(ctx)
+	return unixMilli(s.Newest), err
 }
 
 // event takes one event of Suricata.
@@ -324,6 +353,8 @@ func (d *daemon) reload(ctx context.Context) error {
 	d.clients.SetHosts(s.hosts)
 	d.table.SetPolicy(d.policy(s))
 	d.store.SetMaxFlows(s.config.Monitor.DatabaseLimit)
+	d.store.SetArchive(s.keeping(d.paths).archive)
+	d.keeper.configured()
 	d.forced.Store(true)
 	d.recapture()
 	// The caller may leave; then the lists are to hold for all names all the same.

@@ -25,6 +25,7 @@ commands:
   show      show recorded flows, also called pakon-show
   status    show how the monitor is doing
   clients   show the devices of the network
+  forget    delete recorded flows
   check     read configuration and lists and say what they mean
 
 "pakon COMMAND --help" tells the options of a command; "pakon --version" the version.
@@ -51,7 +52,7 @@ func run(argv []string, stdout, stderr io.Writer) int {
 		return daemonCommand(ctx, args[1:], stdout, stderr)
 	case "check":
 		return checkCommand(args[1:], stdout, stderr)
-	case "show", "status", "clients":
+	case "show", "status", "clients", "forget":
 		return show.Run(ctx, args, stdout, stderr)
 	case "--version", "-V", "version":
 		fmt.Fprintf(stdout, "pakon %s\n", version)

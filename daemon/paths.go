@@ -4,6 +4,7 @@ import "path/filepath"
 
 // paths are the places of the router's file system, below a root.
 type paths struct {
+	root    string
 	config  string // UCI's files
 	staged  string // UCI's changes that are not committed
 	lists   string // the owner's lists
@@ -20,6 +21,7 @@ type paths struct {
 func pathsBelow(root string) paths {
 	at := func(p string) string { return filepath.Join(root, p) }
 	return paths{
+		root:    root,
 		config:  at("etc/config"),
 		staged:  at("tmp/.uci"),
 		lists:   at("usr/share/pakon-light"),

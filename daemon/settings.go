@@ -13,6 +13,7 @@ import (
 
 	"pakon/daemon/client"
 	"pakon/daemon/flow"
+	"pakon/daemon/store"
 	"pakon/lists"
 	"pakon/uci"
 )
@@ -127,6 +128,26 @@ func (s *settings) policy() flow.Policy {
 		}
 	}
 	return p
+}
+
+// keeping is what is kept, where and for how long.
+func (s *settings) keeping(p paths) keeping {
+	a := s.config.Archive
+	k := keeping{
+		archive:  store.ArchiveConfig{Path: filepath.Join(p.root, a.Path), Keep: a.Keep, MaxFlows: a.DatabaseLimit},
+		interval: a.BackupInterval,
+	}
+	for _, r := range s.config.Rules {
+		k.archive.Rules = append(k.archive.Rules, store.Rule{UpTo: r.UpTo, Window: r.Window, Threshold: r.SizeThreshold})
+	}
+	policy := s.policy()
+	// The original's databases have the names of ours, so they were set aside.
+	folder := filepath.Dir(k.archive.Path)
+	k.imports = store.ImportConfig{
+		Live: p.live + ".original", Backup: filepath.Join(folder, "pakon.db.xz"), Archive: k.archive.Path + ".original", Temp: folder,
+		Exclude: policy.Excludes,
+	}
+	return k
 }
 
 // macsOf are the MACs of a client that is given by its MAC or its name.

@@ -8,12 +8,16 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"pakon/daemon/api"
 	"pakon/daemon/client"
+	"pakon/daemon/flow"
+	"pakon/daemon/store"
 	"pakon/uci"
 )
 
@@ -223,6 +227,79 @@ func TestCommandLine(t *testing.T) {
 		var stdout, stderr bytes.Buffer
 		if got := run(tt.argv, &stdout, &stderr); got != tt.status || !strings.Contains(stdout.String(), tt.stdout) || !strings.Contains(stderr.String(), tt.stderr) {
 			t.Errorf("%v: status %d, stdout %q, stderr %q", tt.argv, got, stdout.String(), stderr.String())
+		}
+	}
+}
+
+func TestKeeping(t *testing.T) {
+	root := router(t, map[string]string{"etc/config/pakon": pakonFile +
+		"config archive 'archive'\n\toption path '/mnt/pakon/a.db'\n\toption keep '2w'\n\toption backup_interval '30m'\n" +
+		"config archive_rule\n\toption up_to '1d'\n\toption window '60'\n\toption size_threshold '4096'\n"})
+	k := readSettings(pathsBelow(root), nil).keeping(pathsBelow(root))
+	want := store.ArchiveConfig{
+		Path: filepath.Join(root, "mnt/pakon/a.db"), Keep: 14 * 24 * time.Hour, MaxFlows: 10_000_000,
+		Rules: []store.Rule{{UpTo: 24 * time.Hour, Window: time.Minute, Threshold: 4096}},
+	}
+	if !reflect.DeepEqual(k.archive, want) || k.interval != 30*time.Minute {
+		t.Errorf("got  %+v, %v\nwant %+v", k.archive, k.interval, want)
+	}
+	i := k.imports
+	if i.Archive != want.Path+".original" || i.Backup != filepath.Join(root, "mnt/pakon/pakon.db.xz") || i.Live != filepath.Join(root, "var/lib/pakon.db.original") {
+		t.Errorf("imports %+v", i)
+	}
+	excluded, err := client.ParseMAC("00:11:22:33:44:66")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		flow flow.Flow
+		want bool
+	}{
+		{flow.Flow{}, false},
+		{flow.Flow{Client: excluded}, true},
+		{flow.Flow{Name: "www.example.org"}, true},
+		{flow.Flow{Name: "www.example.net"}, false},
+		{flow.Flow{Remote: netip.MustParseAddr("203.0.113.9")}, true},
+	} {
+		if got := i.Exclude(&tt.flow); got != tt.want {
+			t.Errorf("%+v is excluded: %v", tt.flow, got)
+		}
+	}
+}
+
+func TestArchiveWarnings(t *testing.T) {
+	config := uci.Default().Archive
+	fine := api.Status{
+		Clock: api.ClockStatus{Plausible: true}, Location: api.LocationStatus{Mount: "/srv", Kind: "drive"},
+		Backup: api.BackupStatus{Interval: config.BackupInterval},
+		Aside:  []string{"/srv/pakon/pakon-archive.db.imported", "/srv/pakon/pakon-archive.db.original"},
+	}
+	for _, tt := range []struct {
+		name   string
+		change func(*api.Status)
+		want   []string
+	}{
+		{"nothing", func(*api.Status) {}, nil},
+		{"no archive", func(s *api.Status) { s.Archive.Error, s.Backup.Error = "no drive", "no drive" }, []string{"no drive"}},
+		{"no backup", func(s *api.Status) { s.Backup.Error = "full" }, []string{"do not outlive a reboot: full"}},
+		{"clock", func(s *api.Status) { s.Clock = api.ClockStatus{Why: "it shows 1970-01-01"} }, []string{"it shows 1970-01-01."}},
+		{"flash", func(s *api.Status) { s.Location.Kind, s.Backup.Interval = "internal", 12*time.Hour }, []string{"every 12 hours"}},
+		{"RAM", func(s *api.Status) { s.Location.Kind, s.Backup.Interval = "ram", 12*time.Hour }, []string{"RAM (/srv)"}},
+		{"damaged", func(s *api.Status) {
+			s.Backup.Damaged = 2
+			s.Aside = append(s.Aside, "/srv/pakon/pakon-archive.db.damaged-1")
+		}, []string{"2 files", "delete them once they are of no use any more: /srv/pakon/pakon-archive.db.damaged-1."}},
+	} {
+		s := fine
+		s.Aside = slices.Clone(fine.Aside)
+		tt.change(&s)
+		got := archiveWarnings(&s, config)
+		ok := len(got) == len(tt.want)
+		for i := range min(len(got), len(tt.want)) {
+			ok = ok && strings.Contains(got[i], tt.want[i])
+		}
+		if !ok {
+			t.Errorf("%s: %q", tt.name, got)
 		}
 	}
 }

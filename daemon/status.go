@@ -4,13 +4,17 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"pakon/daemon/api"
+	"pakon/daemon/disk"
 	"pakon/daemon/flow"
 	"pakon/daemon/head"
 	"pakon/suricata"
+	"pakon/uci"
 )
 
 // status collects what the parts know of themselves.
@@ -44,12 +48,15 @@ func (d *daemon) status(ctx context.Context) api.Status {
 	if why := d.writer.failure.Load(); why != nil {
 		s.Database.Error = *why
 	}
+	newest := time.Time{}
 	if st, err := d.store.Stats(ctx); err != nil {
 		s.Database.Error = err.Error()
 	} else {
+		newest = unixMilli(st.Newest)
 		s.Flows.Live, s.Flows.Oldest, s.Flows.Newest = st.Flows, unixMilli(st.Oldest), unixMilli(st.Newest)
 		s.Database.Bytes, s.Database.Names, s.Database.Clients = st.Bytes, st.Names, st.Clients
 	}
+	d.keeper.status(ctx, &s, newest)
 	if err := d.carried.sample(d.interfaces()); err != nil {
 		d.log.Debug("what interfaces carry is not known", "err", err) // run says it
 	}
@@ -156,6 +163,7 @@ func warnings(s *api.Status, set *settings) []string {
 	if s.Config.Error != "" {
 		w = append(w, "A configuration file is refused; what it said before, or the default, is in force.")
 	}
+	w = append(w, archiveWarnings(s, set.config.Archive)...)
 	monitor := set.config.Monitor
 	if !monitor.Enabled {
 		return append(w, "Monitoring is disabled: set pakon.monitor.enabled to 1.")
@@ -206,6 +214,38 @@ func warnings(s *api.Status, set *settings) []string {
 	}
 	if s.Database.Error != "" {
 		w = append(w, "The database can not be written: "+s.Database.Error)
+	}
+	return w
+}
+
+// archiveWarnings are about what is kept on the drive.
+func archiveWarnings(s *api.Status, config uci.Archive) []string {
+	var w []string
+	if s.Archive.Error != "" {
+		w = append(w, "Flows older than a day are not kept as they should be: "+s.Archive.Error)
+	}
+	if s.Backup.Error != "" && s.Backup.Error != s.Archive.Error {
+		w = append(w, "The flows of the last day do not outlive a reboot: "+s.Backup.Error)
+	}
+	if !s.Clock.Plausible {
+		w = append(w, "No flows are moved to the archive or deleted there, as the clock can not be believed: "+s.Clock.Why+".")
+	}
+	switch {
+	case s.Location.Kind == disk.RAM.String():
+		w = append(w, fmt.Sprintf("The archive is in RAM (%s): it does not outlive a reboot. Set pakon.archive.path to a file on a drive.", s.Location.Mount))
+	case s.Backup.Interval > config.BackupInterval:
+		w = append(w, fmt.Sprintf("The archive is on the router's own flash (%s): to spare it, the last day is backed up every %d hours only. Set pakon.archive.path to a file on a drive.",
+			s.Location.Mount, int(s.Backup.Interval.Hours())))
+	}
+	if s.Backup.Damaged > 0 {
+		w = append(w, fmt.Sprintf("%d files of the backup were damaged: flows of the day before the last start may be lacking.", s.Backup.Damaged))
+	}
+	unread := slices.DeleteFunc(slices.Clone(s.Aside), func(path string) bool {
+		base := filepath.Base(path)
+		return strings.Contains(base, ".original") || strings.Contains(base, ".imported")
+	})
+	if len(unread) > 0 {
+		w = append(w, "Files that could not be read were set aside; delete them once they are of no use any more: "+strings.Join(unread, ", ")+".")
 	}
 	return w
 }

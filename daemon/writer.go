@@ -32,13 +32,25 @@ type writer struct {
 	stored  func([]flow.Flow) // is told of flows once they are stored
 	log     *slog.Logger
 	in      chan []flow.Flow
+	flushes chan flush
+	ended   chan struct{} // closed when nothing is written any more
 	free    sync.Pool
 	lost    atomic.Uint64
 	failure atomic.Pointer[string] // why the store refuses; nil if it does not
 }
 
+// flush asks to store what waits now, and to leave out what then still waits if
+// it matches.
+type flush struct {
+	drop func(*flow.Flow) bool
+	done chan struct{}
+}
+
 func newWriter(store adder, log *slog.Logger) *writer {
-	return &writer{store: store, stored: func([]flow.Flow) {}, log: log, in: make(chan []flow.Flow, 4)}
+	return &writer{
+		store: store, stored: func([]flow.Flow) {}, log: log, in: make(chan []flow.Flow, 4),
+		flushes: make(chan flush), ended: make(chan struct{}),
+	}
 }
 
 // add hands flows over; it copies them. It waits while the writer is behind,
@@ -54,9 +66,21 @@ func (w *writer) add(flows []flow.Flow) {
 // finish tells that no more flows come; run then stores what is left and ends.
 func (w *writer) finish() { close(w.in) }
 
+// flush stores what was added before, and returns when that is done. What the
+// store refuses goes on waiting but for what matches drop, which may be nil.
+func (w *writer) flush(drop func(*flow.Flow) bool) {
+	f := flush{drop, make(chan struct{})}
+	select {
+	case w.flushes <- f:
+		<-f.done
+	case <-w.ended:
+	}
+}
+
 // run stores flows until finish. It does not end with the daemon's context, so
 // that what was seen before is stored.
 func (w *writer) run() {
+	defer close(w.ended)
 	waiting := make([]flow.Flow, 0, writeBatch)
 	var due <-chan time.Time
 	for {
@@ -66,15 +90,20 @@ func (w *writer) run() {
 				w.lost.Add(uint64(len(w.write(waiting))))
 				return
 			}
-			waiting = append(waiting, b...)
-			clear(b)
-			w.free.Put(&b)
+			waiting = w.take(waiting, b)
 			if due == nil {
 				due = time.After(writeDelay)
 			}
 			if len(waiting) < writeBatch {
 				continue
 			}
+		case f := <-w.flushes:
+			waiting = w.flushed(waiting, f)
+			close(f.done)
+			if len(waiting) == 0 {
+				due = nil
+			}
+			continue
 		case <-due:
 		}
 		due = nil
@@ -82,6 +111,31 @@ func (w *writer) run() {
 			due = time.After(retryDelay)
 		}
 	}
+}
+
+// take appends flows that were added.
+func (w *writer) take(waiting, added []flow.Flow) []flow.Flow {
+	waiting = append(waiting, added...)
+	clear(added)
+	w.free.Put(&added)
+	return waiting
+}
+
+// flushed stores what waits and what was added before.
+func (w *writer) flushed(waiting []flow.Flow, f flush) []flow.Flow {
+	for n := len(w.in); n > 0; n-- {
+		b, ok := <-w.in
+		if !ok {
+			break // run will see it, too
+		}
+		waiting = w.take(waiting, b)
+	}
+	waiting = w.write(waiting)
+	if f.drop == nil {
+		return waiting
+	}
+	// What says that a record is complete, or is to be deleted, stays.
+	return slices.DeleteFunc(waiting, func(o flow.Flow) bool { return o.State < flow.Done && f.drop(&o) })
 }
 
 // write stores the flows and returns those that still wait.

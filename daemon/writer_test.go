@@ -138,3 +138,31 @@ func TestWriterIsBounded(t *testing.T) {
 	}
 	inOrder(t, s.flows, over, maxUnstored) // the oldest went
 }
+
+func TestWriterFlush(t *testing.T) {
+	var s fakeStore
+	w, end := startWriter(&s)
+	// More than the channel holds, and none of it due yet.
+	for i := range 10 {
+		w.add(numbered(10*i, 10))
+	}
+	w.flush(nil)
+	s.mu.Lock()
+	inOrder(t, s.flows, 0, 100)
+	s.mu.Unlock()
+	// What the store refuses waits, but for what is to be dropped; what ends a
+	// record stays in any case.
+	s.refuse(errors.New("disk full"))
+	batch := numbered(100, 10)
+	batch[9] = flow.Flow{Start: 109, State: flow.Done}
+	w.add(batch)
+	w.flush(func(f *flow.Flow) bool { return f.Start >= 105 })
+	s.refuse(nil)
+	w.flush(nil)
+	end()
+	inOrder(t, s.flows[:105], 0, 105)
+	if len(s.flows) != 106 || s.flows[105].State != flow.Done {
+		t.Errorf("stored at the end: %+v", s.flows[105:])
+	}
+	w.flush(nil) // nothing is written any more: it does not wait
+}

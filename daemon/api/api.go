@@ -48,6 +48,13 @@ type Config struct {
 	Status func(context.Context) Status
 	// Reload reads configuration and lists again and returns when that is done.
 	Reload func(context.Context) error
+	// Archive moves flows to the archive and returns when that is done.
+	Archive func(context.Context) (store.ArchiveRun, error)
+	// Backup backs up the live flows.
+	Backup func(context.Context) (store.BackupRun, error)
+	// Forget deletes flows wherever they are, and returns how many. Hostnames are in
+	// lower case, without a dot at the end.
+	Forget func(context.Context, store.Forgetting) (deleted int64, err error)
 	// Location is the router's time zone, asked for at each call as it may change.
 	Location func() *time.Location
 	Log      *slog.Logger
@@ -85,6 +92,14 @@ func New(c Config) *API {
 			ubus.Arg{Name: "by", Type: ubus.TypeArray})},
 		{Name: "clients", Handler: a.handler(a.clients)},
 		{Name: "status", Handler: a.handler(a.status)},
+		{Name: "forget", Handler: a.handler(a.forget), Args: []ubus.Arg{
+			{Name: "mac", Type: ubus.TypeArray},
+			{Name: "hostname", Type: ubus.TypeArray},
+			{Name: "before", Type: ubus.TypeString},
+			{Name: "all", Type: ubus.TypeBool},
+		}},
+		{Name: "archive", Handler: a.handler(a.archive)},
+		{Name: "backup", Handler: a.handler(a.backup)},
 		{Name: "reload", Handler: a.handler(a.reload)},
 	}}
 	return a

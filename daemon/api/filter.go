@@ -36,13 +36,8 @@ func (a *API) filter(args ubus.Table) (w window, err error) {
 		return w, wrong("mac", fmt.Sprintf("%d devices", len(w.MACs)), fmt.Sprintf("at most %d", maxListed))
 	}
 	w.none = w.none || len(names) > 0 && len(w.MACs) == 0
-	if w.Hostnames, err = list(args, "hostname", "host names"); err != nil {
+	if w.Hostnames, err = hostnames(args); err != nil {
 		return w, err
-	}
-	for _, h := range w.Hostnames {
-		if h == "." {
-			return w, wrong("hostname", h, "host names")
-		}
 	}
 	hide, err := boolean(args, "filter", true)
 	if err != nil {
@@ -55,6 +50,15 @@ func (a *API) filter(args ubus.Table) (w window, err error) {
 	}
 	w.Out, w.In = direction != "in", direction != "out"
 	return w, nil
+}
+
+// hostnames reads names of far ends.
+func hostnames(args ubus.Table) ([]string, error) {
+	names, err := list(args, "hostname", "host names")
+	if slices.Contains(names, ".") {
+		err = wrong("hostname", ".", "host names")
+	}
+	return names, err
 }
 
 // macs are the addresses of clients given by address or name, each once.

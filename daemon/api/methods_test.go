@@ -7,12 +7,14 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"pakon/daemon/client"
 	"pakon/daemon/flow"
+	"pakon/daemon/store"
 	"pakon/ubus"
 )
 
@@ -99,7 +101,15 @@ func TestStatus(t *testing.T) {
 			Error: "exit status 1", Packets: 1 << 40, Drops: 17, NotNamed: 18},
 		Events: EventStatus{Types: []Count{{"dns", 3}, {"flow", 5_000_000_000}}, Fates: []Count{{"recorded", 2}},
 			Malformed: 1, TooLong: 2, Dropped: 3, NamesDropped: 4, Connections: 5},
-		Flows:    FlowStatus{Running: 6, Live: 7, Limit: 3_000_000, Lost: 8, Oldest: testNow.Add(-20 * time.Hour), Newest: testNow},
+		Flows: FlowStatus{Running: 6, Live: 7, Limit: 3_000_000, Lost: 8, Oldest: testNow.Add(-20 * time.Hour), Newest: testNow},
+		Archive: ArchiveStatus{Path: "/srv/pakon/pakon-archive.db", Bytes: 5 << 20, Flows: 123456, Oldest: testNow.AddDate(0, 0, -28), ReadOnly: true,
+			LastRun: testNow.Add(-9 * time.Hour), Run: store.ArchiveRun{Moved: 1, Merged: 2, Dropped: 3, Expired: 4, Written: 5 << 10, Took: 6 * time.Second}, Error: "no drive"},
+		Backup: BackupStatus{Last: testNow.Add(-time.Hour), Segments: 12, Bytes: 3 << 20, Damaged: 1, Interval: 2 * time.Hour, Error: "drive full"},
+		// Midnight of the router's zone.
+		Written:  []store.DayBytes{{Day: 1773010800000, Bytes: 7 << 20}, {Day: 1773097200000, Bytes: 2 << 20}},
+		Location: LocationStatus{Mount: "/srv", Device: "/dev/sda1", Kind: "drive", Free: 10 << 30},
+		Clock:    ClockStatus{Why: "it shows 2036-01-01"},
+		Import:   &store.Progress{Done: 1000, Total: 2000}, Restore: &store.Progress{Done: 3, Total: 4}, Aside: []string{"/srv/pakon/pakon-archive.db.damaged"},
 		Database: DatabaseStatus{Path: "/var/lib/pakon.db", Bytes: 4096, Names: 9, Clients: 10, Error: "disk full"},
 		Lists:    ListStatus{Groups: 11, Ignored: 12},
 		Config:   ConfigStatus{Loaded: testNow, Error: "line 3: bad", Problems: []string{"option mode: \"x\": want tap or filter"}},
@@ -167,13 +177,85 @@ func TestSignature(t *testing.T) {
 		got = append(got, m.Name+"("+strings.Join(args, " ")+")")
 	}
 	const filters = "start:String end:String mac:Array hostname:Array filter:Boolean direction:String limit:Integer"
-	want := "query(" + filters + " aggregate:Boolean sort:String cursor:String) summary(" + filters + " by:Array) clients() status() reload()"
+	want := "query(" + filters + " aggregate:Boolean sort:String cursor:String) summary(" + filters + " by:Array) clients() status() " +
+		"forget(mac:Array hostname:Array before:String all:Boolean) archive() backup() reload()"
 	if s := strings.Join(got, " "); s != want {
 		t.Errorf("methods\n%s, want\n%s", s, want)
 	}
-	for _, method := range []string{"forget", "archive", "backup"} {
-		_, err := r.json(t, method, `{}`)
-		wantStatus(t, err, ubus.StatusMethodNotFound)
+}
+
+func TestArchiveAndBackup(t *testing.T) {
+	var failure error
+	r := newRig(t, Config{
+		Store: &recorder{},
+		Archive: func(context.Context) (store.ArchiveRun, error) {
+			return store.ArchiveRun{Moved: 1, Merged: 2, Dropped: 3, Expired: 4, Written: 5, Took: 6 * time.Millisecond}, failure
+		},
+		Backup: func(context.Context) (store.BackupRun, error) {
+			return store.BackupRun{Flows: 7, Written: 8, Took: time.Second}, failure
+		},
+	})
+	for method, want := range map[string]string{
+		"archive": `{"moved":1,"merged":2,"dropped":3,"expired":4,"written":5,"took_ms":6}`,
+		"backup":  `{"flows":7,"written":8,"took_ms":1000}`,
+	} {
+		failure = nil
+		reply, err := r.json(t, method, `{}`)
+		if got := string(ubus.AppendJSON(nil, reply, false)); err != nil || got != want {
+			t.Errorf("%s: %s, %v, want %s", method, got, err, want)
+		}
+		failure = errors.New("no such drive")
+		_, err = r.json(t, method, `{}`)
+		wantStatus(t, err, ubus.StatusUnknownError)
+		if log := r.log.take(); !strings.Contains(log, "no such drive") {
+			t.Errorf("%s: log %q", method, log)
+		}
+	}
+}
+
+func TestForget(t *testing.T) {
+	var got *store.Forgetting
+	r := newRig(t, Config{Store: &recorder{}, Forget: func(_ context.Context, f store.Forgetting) (int64, error) {
+		got = &f
+		return 42, nil
+	}})
+	for _, tt := range []struct {
+		args string
+		want store.Forgetting
+	}{
+		{`{"mac":"laptop"}`, store.Forgetting{MACs: []client.MAC{laptop}}},
+		{`{"mac":["laptop","02-11-22-33-44-55"],"hostname":"","all":false,"ubus_rpc_session":"x"}`, store.Forgetting{MACs: []client.MAC{laptop, phone}}},
+		{`{"hostname":"Example.ORG."}`, store.Forgetting{Hostnames: []string{"example.org"}}},
+		{`{"hostname":["a.test","2001:DB8::1"]}`, store.Forgetting{Hostnames: []string{"a.test", "2001:db8::1"}}},
+		{`{"before":"-1d"}`, store.Forgetting{Before: nowMS - 86400_000}},
+		{`{"before":1567561062}`, store.Forgetting{Before: 1567561062000}},
+		{`{"all":true,"mac":[]}`, store.Forgetting{All: true}},
+	} {
+		got = nil
+		reply, err := r.json(t, "forget", tt.args)
+		if n, _ := reply.Int("deleted"); err != nil || n != 42 || got == nil || !reflect.DeepEqual(*got, tt.want) {
+			t.Errorf("%s: forgets %+v, reply %v, %v", tt.args, got, reply, err)
+		}
+	}
+	got = nil
+	for _, tt := range []struct{ args, log string }{
+		{`{}`, "one of mac, hostname, before, all"},
+		{`{"all":false}`, "one of mac, hostname, before, all"},
+		{`{"mac":[]}`, "one of mac, hostname, before, all"},
+		{`{"all":true,"mac":"laptop"}`, "given with mac"},
+		{`{"mac":"laptop","hostname":"a.test"}`, "given with mac"},
+		{`{"before":"now","hostname":"a.test"}`, "given with hostname"},
+		{`{"mac":["laptop","nobody"]}`, "value=nobody"},
+		{`{"mac":7}`, "argument=mac"},
+		{`{"hostname":"."}`, "argument=hostname"},
+		{`{"before":"soon"}`, "argument=before"},
+		{`{"all":"perhaps"}`, "argument=all"},
+	} {
+		_, err := r.json(t, "forget", tt.args)
+		wantStatus(t, err, ubus.StatusInvalidArgument)
+		if log := r.log.take(); got != nil || strings.Count(log, "\n") != 1 || !strings.Contains(log, tt.log) {
+			t.Errorf("%s: forgets %+v, log %q", tt.args, got, log)
+		}
 	}
 }
 

@@ -93,7 +93,7 @@ func TestRealUbus(t *testing.T) {
 	if log := r.log.take(); strings.Count(log, "\n") != 1 || !strings.Contains(log, "argument=start") {
 		t.Errorf("log:\n%s", log)
 	}
-	if _, status := call("forget", `{}`); status != int(ubus.StatusMethodNotFound) {
+	if _, status := call("dance", `{}`); status != int(ubus.StatusMethodNotFound) {
 		t.Errorf("a method that is not there: status %d", status)
 	}
 	list, err := exec.Command(filepath.Join(dir, "bin/ubus"), "-s", socket, "-v", "list", "pakon").Output()

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"pakon/daemon/store"
 	"pakon/ubus"
 )
 
@@ -24,6 +25,14 @@ type Status struct {
 	Events     EventStatus
 	Flows      FlowStatus
 	Database   DatabaseStatus
+	Archive    ArchiveStatus
+	Backup     BackupStatus
+	Written    []store.DayBytes // to the drive by the archive and the backup, the newest day last
+	Location   LocationStatus
+	Clock      ClockStatus
+	Import     *store.Progress // of the original's files; nil if it does not go on
+	Restore    *store.Progress // of live from its backup; likewise
+	Aside      []string        // files that could not be used and were set aside
 	Lists      ListStatus
 	Config     ConfigStatus
 	Warnings   []string // what the user should know or do, each a sentence
@@ -121,6 +130,42 @@ type DatabaseStatus struct {
 	Error   string // the last one, "" if none
 }
 
+// ArchiveStatus tells of the archive and its last run.
+type ArchiveStatus struct {
+	Path     string
+	Bytes    int64     // size of its files
+	Flows    int64     // stored
+	Oldest   time.Time // start of the oldest flow
+	ReadOnly bool
+	LastRun  time.Time // when it last ran to its end
+	Run      store.ArchiveRun
+	Error    string // why it is not there or does not run, "" if nothing is amiss
+}
+
+// BackupStatus tells of the backup of live.
+type BackupStatus struct {
+	Last     time.Time
+	Segments int           // files
+	Bytes    int64         // size of the files
+	Damaged  int64         // files that could not be read as a whole, since the daemon's start
+	Interval time.Duration // between backups
+	Error    string        // why it is not made, "" if it is
+}
+
+// LocationStatus tells where the archive and the backup lie.
+type LocationStatus struct {
+	Mount  string // "" if it is not known
+	Device string
+	Kind   string // "drive", "internal" (the router's own flash) or "ram"
+	Free   int64  // bytes
+}
+
+// ClockStatus tells whether the clock is believed.
+type ClockStatus struct {
+	Plausible bool
+	Why       string // why it is not, "" if it is
+}
+
 // ListStatus tells of the lists in force.
 type ListStatus struct {
 	Groups  int // rules that name the group of a name
@@ -157,6 +202,17 @@ func (a *API) status(ctx context.Context, _ ubus.Table, b *ubus.Builder) error {
 	s.Events.append(b)
 	s.Flows.append(b)
 	s.Database.append(b)
+	s.Archive.append(b)
+	s.Backup.append(b)
+	s.appendWritten(b, a.now().In(a.Location()))
+	s.Location.append(b)
+	b.Table("clock")
+	b.Bool("plausible", s.Clock.Plausible)
+	b.String("why", line(s.Clock.Why))
+	b.Close()
+	appendProgress(b, "import", s.Import)
+	appendProgress(b, "restore", s.Restore)
+	appendLines(b, "set_aside", s.Aside)
 	b.Table("lists")
 	b.Int("groups", int64(s.Lists.Groups))
 	b.Int("ignored", int64(s.Lists.Ignored))
@@ -256,6 +312,87 @@ func (s *DatabaseStatus) append(b *ubus.Builder) {
 	b.Int("names", s.Names)
 	b.Int("clients", s.Clients)
 	b.String("error", line(s.Error))
+	b.Close()
+}
+
+func (s *ArchiveStatus) append(b *ubus.Builder) {
+	b.Table("archive")
+	b.String("path", s.Path)
+	b.Int("bytes", s.Bytes)
+	b.Int("flows", s.Flows)
+	appendTime(b, "oldest", s.Oldest)
+	b.Bool("read_only", s.ReadOnly)
+	b.Table("last_run")
+	appendTime(b, "time", s.LastRun)
+	appendRun(b, s.Run)
+	b.Close()
+	b.String("error", line(s.Error))
+	b.Close()
+}
+
+func appendRun(b *ubus.Builder, r store.ArchiveRun) {
+	b.Int("moved", r.Moved)
+	b.Int("merged", r.Merged)
+	b.Int("dropped", r.Dropped)
+	b.Int("expired", r.Expired)
+	b.Int("written", r.Written)
+	b.Int("took_ms", r.Took.Milliseconds())
+}
+
+func (s *BackupStatus) append(b *ubus.Builder) {
+	b.Table("backup")
+	appendTime(b, "last", s.Last)
+	b.Int("segments", int64(s.Segments))
+	b.Int("bytes", s.Bytes)
+	b.Int("damaged", s.Damaged)
+	b.Int("interval", int64(s.Interval/time.Second))
+	b.String("error", line(s.Error))
+	b.Close()
+}
+
+// appendWritten appends what was written, by day in the zone of now.
+func (s *Status) appendWritten(b *ubus.Builder, now time.Time) {
+	b.Table("written")
+	today := int64(0)
+	for _, d := range s.Written {
+		if date(d.Day, now.Location()) == now.Format(time.DateOnly) {
+			today += d.Bytes
+		}
+	}
+	b.Int("today", today)
+	b.Array("days")
+	for _, d := range s.Written {
+		b.Table("")
+		b.String("day", date(d.Day, now.Location()))
+		b.Int("bytes", d.Bytes)
+		b.Close()
+	}
+	b.Close()
+	b.Close()
+}
+
+// date is the day that begins at a time in Unix ms.
+func date(ms int64, loc *time.Location) string {
+	return time.UnixMilli(ms).In(loc).Format(time.DateOnly)
+}
+
+func (s *LocationStatus) append(b *ubus.Builder) {
+	b.Table("location")
+	b.String("mount", bounded(s.Mount))
+	b.String("device", bounded(s.Device))
+	b.String("kind", s.Kind)
+	b.Int("free", s.Free)
+	b.Close()
+}
+
+// appendProgress appends how far something is that goes on, and nothing else.
+func appendProgress(b *ubus.Builder, name string, p *store.Progress) {
+	if p == nil {
+		return
+	}
+	b.Table(name)
+	b.Int("done", p.Done)
+	b.Int("total", p.Total)
 	b.Close()
 }
 

@@ -194,6 +194,31 @@ func (t *Table) Seen(m MAC, a netip.Addr, iface string, at int64) {
 	d.Addresses[0] = a
 }
 
+// Forget forgets the devices that match, until they are seen again.
+func (t *Table) Forget(match func(*Device) bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, m := range t.devices.Keys() {
+		if d, ok := t.devices.Peek(m); ok && match(d) {
+			t.devices.Remove(m)
+		}
+	}
+}
+
+// ClockSet tells that the wall clock was set by so many ms when it showed last,
+// in Unix ms: what was seen until then was seen at other times.
+func (t *Table) ClockSet(last, by int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, d := range t.devices.Values() {
+		for _, seen := range []*int64{&d.FirstSeen, &d.LastSeen} {
+			if *seen <= last {
+				*seen += by
+			}
+		}
+	}
+}
+
 // Devices returns the devices that were seen, ordered by MAC.
 func (t *Table) Devices() []Device {
 	t.mu.Lock()

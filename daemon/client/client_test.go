@@ -155,3 +155,21 @@ func TestChanges(t *testing.T) {
 		t.Error("a link that went down is to be told once")
 	}
 }
+
+func TestForgetAndClockSet(t *testing.T) {
+	tab := New(slog.New(slog.DiscardHandler))
+	a := netip.MustParseAddr("192.168.1.10")
+	const by = 1_700_000_000_000
+	tab.Seen(MAC{1}, a, "br-lan", 5000)
+	tab.Seen(MAC{2}, a, "br-lan", 6000)
+	tab.Seen(MAC{2}, a, "br-lan", by+9000)
+	tab.ClockSet(7000, by)
+	tab.ClockSet(7000, by) // nothing is left to be moved
+	if d := tab.Devices(); len(d) != 2 || d[0].FirstSeen != by+5000 || d[0].LastSeen != by+5000 || d[1].FirstSeen != by+6000 || d[1].LastSeen != by+9000 {
+		t.Errorf("devices %+v", d)
+	}
+	tab.Forget(func(d *Device) bool { return d.LastSeen < by+9000 })
+	if d := tab.Devices(); len(d) != 1 || d[0].MAC != (MAC{2}) {
+		t.Errorf("devices %+v", d)
+	}
+}

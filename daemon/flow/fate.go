@@ -27,6 +27,7 @@ const (
 	Counted                    // the end of a connection that the kernel counts
 	Earlier                    // the end of a connection that an earlier run has counted
 	HeadOnly                   // the end of what was seen of a connection that the kernel does not count
+	Forgotten                  // it began before it was to be forgotten
 	Uncounted                  // of connections only: the kernel has no counters for it
 	fates
 )
@@ -35,7 +36,7 @@ var fateNames = [fates]string{
 	"recorded", "named", "dns_answer", "dns_query", "dns_no_address", "no_name", "bad_name",
 	"unanswered", "dns_flow", "other_protocol", "router", "other_interface",
 	"excluded_client", "excluded_hostname", "bad_event", "other_event", "disabled",
-	"counted", "earlier", "head_only", "uncounted",
+	"counted", "earlier", "head_only", "forgotten", "uncounted",
 }
 
 // String is the fate as status shows it.

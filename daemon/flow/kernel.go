@@ -22,8 +22,8 @@ const (
 	shownAfter = 2000
 	// slack is by how many ms the clocks of packets and of connections may differ.
 	slack = 2000
-	// plausible is the Unix time in ms before which a clock is not set yet: 2020.
-	plausible = 1577836800_000
+	// plausible is the Unix time in ms before which a clock is not set yet: 2025.
+	plausible = 1735689600_000
 	// jump is the change in ms of the clock against time itself that is no drift.
 	jump = 2000
 	hour = 3_600_000
@@ -464,15 +464,65 @@ func (t *Table) DumpBegins(at time.Time) {
 func (t *Table) tick(at time.Time) {
 	if before := t.kernel.clock; !before.IsZero() {
 		if by := at.Round(0).Sub(before.Round(0)) - at.Sub(before); by.Abs() > jump*time.Millisecond {
-			t.shift(by.Milliseconds())
+			t.shift(at.UnixMilli()-by.Milliseconds(), by.Milliseconds())
 		}
 	}
 	t.kernel.clock = at
 }
 
-// shift moves the times of all connections.
-func (t *Table) shift(by int64) {
-	t.kernel.since += by
+// ClockSet tells that the wall clock, which shows at, was set by so many ms. That
+// is noticed without it, too, but not as long as the kernel tells nothing.
+func (t *Table) ClockSet(at time.Time, by int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.kernel.clock.IsZero() {
+		t.set.note(at.UnixMilli()-by, by)
+	} else {
+		t.tick(at)
+	}
+	t.flush()
+}
+
+// clockSet is what Suricata's times are moved by that were told before the clock
+// was set: it may tell a connection's beginning long after. Zero if it was not.
+type clockSet struct {
+	last, by int64 // the last time before, in Unix ms, and by how many ms it was set
+}
+
+// note notes that the clock was set by so many ms when it showed last. It returns
+// false if times before that can not be told from those after.
+func (s *clockSet) note(last, by int64) bool {
+	if last >= plausible || last+by < plausible {
+		return false
+	}
+	*s = clockSet{last, by}
+	return true
+}
+
+// moved is what a time of Suricata's is by the present clock.
+func (s *clockSet) moved(ms int64) int64 {
+	if s.by != 0 && ms <= s.last+slack {
+		return ms + s.by
+	}
+	return ms
+}
+
+// shift moves the times of all connections, after the clock was set from last.
+func (t *Table) shift(last, by int64) {
+	k := &t.kernel
+	k.since += by
+	if t.set.note(last, by) {
+		k.lost = t.set.moved(k.lost)
+		for _, id := range k.past.Keys() {
+			p, _ := k.past.Peek(id)
+			p.end = t.set.moved(p.end)
+			k.past.Add(id, p)
+		}
+		for _, id := range k.told.Keys() {
+			end, _ := k.told.Peek(id)
+			k.told.Add(id, t.set.moved(end))
+		}
+	}
 	for _, c := range t.kernel.conns {
 		if c.written {
 			// A record's place is its start.

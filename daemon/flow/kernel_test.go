@@ -651,7 +651,7 @@ func TestClockIsSet(t *testing.T) {
 	}
 	k.take()
 	k.mu.Lock()
-	k.shift(real.Sub(k.now).Milliseconds())
+	k.shift(k.now.UnixMilli(), real.Sub(k.now).Milliseconds())
 	k.mu.Unlock()
 	k.now = real
 	k.dump()

@@ -84,6 +84,8 @@ type Table struct {
 	memory    *name.Memory
 	intern    *name.Interner
 	gateways  map[client.MAC]bool
+	forgotten []forgetting
+	set       clockSet
 	batch     []Flow
 	buf       []byte
 	records   []name.Record
@@ -146,6 +148,7 @@ func (t *Table) Event(ev *suricata.Event) {
 	case suricata.TLS, suricata.QUIC, suricata.HTTP:
 		t.counters.add(t.named(ev))
 	case suricata.Flow:
+		ev.Flow.Start, ev.Flow.End = t.set.moved(ev.Flow.Start), t.set.moved(ev.Flow.End)
 		t.counters.add(t.end(ev))
 	default:
 		t.counters.add(OtherEvent)
@@ -343,6 +346,9 @@ func (t *Table) end(ev *suricata.Event) Fate {
 	if fate := t.excluded(&f); fate != Recorded {
 		return fate
 	}
+	if t.wasForgotten(&f) {
+		return Forgotten
+	}
 	if !f.Client.IsZero() {
 		t.clients.Seen(f.Client, f.ClientAddr, f.Interface, f.End)
 	}
@@ -395,8 +401,12 @@ func (t *Table) nameOf(p pending, f *Flow, c tuple, resumed, over bool) (string,
 	return "", name.None
 }
 
-func (t *Table) excluded(f *Flow) Fate {
-	p := t.policy.Load()
+func (t *Table) excluded(f *Flow) Fate { return t.policy.Load().excluded(f) }
+
+// Excludes tells whether a flow is not to be recorded for its client or far end.
+func (p *Policy) Excludes(f *Flow) bool { return p.excluded(f) != Recorded }
+
+func (p *Policy) excluded(f *Flow) Fate {
 	switch {
 	case p.ExcludeMACs[f.Client]:
 		return ExcludedClient
@@ -450,6 +460,15 @@ func (t *Table) who(m client.MAC, a netip.Addr) name.Client {
 	c := name.Client{0: 0xff, 1: 0xff} // no client's address begins so (multicast)
 	copy(c[10:], m[:])
 	return c
+}
+
+// clientOf is the reverse of who: the client's MAC, or else its address.
+func clientOf(c name.Client) (m client.MAC, a netip.Addr) {
+	if c[0] == 0xff && c[1] == 0xff {
+		copy(m[:], c[10:])
+		return m, a
+	}
+	return m, netip.AddrFrom16(c).Unmap()
 }
 
 func (t *Table) str(b []byte) string { return t.intern.String(b) }

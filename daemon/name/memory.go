@@ -167,6 +167,42 @@ func (m *Memory) Lookup(client Client, addr netip.Addr, at int64, hint string) s
 	return best
 }
 
+// Answered is that an address has a name for a client.
+type Answered struct {
+	Client Client
+	Addr   netip.Addr
+	Name   string
+	Last   int64 // when it was last told, in Unix ms to the second
+}
+
+// Forget forgets the answers that match.
+func (m *Memory) Forget(match func(Answered) bool) {
+	for _, client := range m.clients.Keys() {
+		a, _ := m.clients.Peek(client)
+		for _, addr := range a.Keys() {
+			c, _ := a.Peek(addr)
+			left := candidates{}
+			n := 0
+			for i := range c {
+				e := c[i]
+				if e.name != "" && !match(Answered{client, netip.AddrFrom16(addr).Unmap(), e.name, int64(e.last) * 1000}) {
+					left[n] = e
+					n++
+				}
+			}
+			if *c = left; n == 0 {
+				a.Remove(addr)
+				m.pairs--
+			}
+		}
+		if a.Len() == 0 {
+			m.clients.Remove(client)
+		}
+	}
+	m.aliases.Purge() // of answers that are still being told: the next ones are whole
+	clear(m.intern.m)
+}
+
 func (m *Memory) clean(raw []byte) string {
 	m.buf = Clean(m.buf[:0], raw)
 	return m.intern.String(m.buf)

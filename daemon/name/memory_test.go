@@ -191,3 +191,31 @@ func BenchmarkAnswer(b *testing.B) {
 		m.Answer(phone, 0, asked, records)
 	}
 }
+
+func TestForget(t *testing.T) {
+	m := memory(10)
+	for _, c := range []Client{phone, laptop} {
+		m.Answer(c, 0, []byte("a.test"), []Record{rec("a.test", "A", "203.0.113.80", 60), rec("a.test", "AAAA", "2001:db8:f::80", 60)})
+		m.Answer(c, 1000, []byte("b.test"), []Record{rec("b.test", "A", "203.0.113.80", 60)})
+	}
+	m.Forget(func(a Answered) bool {
+		return a.Client == phone && a.Name == "b.test" && a.Addr == web && a.Last == 1000
+	})
+	m.Forget(func(a Answered) bool { return a.Client == laptop && a.Addr == web6 })
+	for _, tt := range []struct {
+		client Client
+		addr   netip.Addr
+		want   string
+	}{{phone, web, "a.test"}, {phone, web6, "a.test"}, {laptop, web, "b.test"}, {laptop, web6, ""}} {
+		if got := m.Lookup(tt.client, tt.addr, minute, ""); got != tt.want {
+			t.Errorf("%v of %v is %q, want %q", tt.addr, tt.client, got, tt.want)
+		}
+	}
+	if m.Len() != 3 {
+		t.Errorf("%d pairs are left", m.Len())
+	}
+	m.Forget(func(Answered) bool { return true })
+	if m.Len() != 0 || m.clients.Len() != 0 || len(m.intern.m) != 0 {
+		t.Errorf("%d pairs, %d clients, %d strings are left", m.Len(), m.clients.Len(), len(m.intern.m))
+	}
+}

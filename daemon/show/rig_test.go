@@ -44,7 +44,7 @@ func newRig(t testing.TB, answer func(method string, args ubus.Table) (ubus.Tabl
 		return r
 	}
 	r.object = &ubus.Object{Path: "pakon"}
-	for _, name := range []string{"query", "summary", "clients", "status"} {
+	for _, name := range []string{"query", "summary", "clients", "status", "forget"} {
 		r.object.Methods = append(r.object.Methods, ubus.Method{Name: name, Handler: func(_ context.Context, q *ubus.Request) {
 			r.mu.Lock()
 			r.calls = append(r.calls, call{name, string(ubus.AppendJSON(nil, q.Args, false))})

@@ -1,5 +1,5 @@
 // Package show is the command line: `pakon show` (also called pakon-show),
-// `pakon status` and `pakon clients`. They ask the daemon over the bus and print
+// `pakon status`, `pakon clients` and `pakon forget`. They ask the daemon over the bus and print
 // what it answers as text, JSON or CSV. What is recorded, which flows match and
 // how they are sorted is the daemon's business.
 package show
@@ -47,6 +47,7 @@ type bus interface {
 // command is one run of a command.
 type command struct {
 	name   string
+	in     io.Reader
 	out    *bufio.Writer
 	errOut io.Writer
 	now    time.Time
@@ -58,8 +59,11 @@ type command struct {
 	json   bool
 }
 
-// Run runs the command args[0], one of "show", "status" and "clients", with the
-// options that follow. It returns the exit status: 0, 1 after an error, 2 after
+// stdin is where answers come from.
+var stdin = os.Stdin
+
+// Run runs the command args[0], one of "show", "status", "clients" and "forget",
+// with the options that follow. It returns the exit status: 0, 1 after an error, 2 after
 // wrong usage; either has then been told on stderr in one line.
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	commands := map[string]struct {
@@ -69,17 +73,18 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		"show":    {"pakon-show", (*command).show},
 		"status":  {"pakon status", (*command).status},
 		"clients": {"pakon clients", (*command).clients},
+		"forget":  {"pakon forget", (*command).forget},
 	}
 	if len(args) == 0 {
-		fmt.Fprintln(stderr, "pakon: no command: want show, status or clients")
+		fmt.Fprintln(stderr, "pakon: no command: want show, status, clients or forget")
 		return exitUsage
 	}
 	cmd, ok := commands[args[0]]
 	if !ok {
-		fmt.Fprintf(stderr, "pakon: unknown command %q: want show, status or clients\n", args[0])
+		fmt.Fprintf(stderr, "pakon: unknown command %q: want show, status, clients or forget\n", args[0])
 		return exitUsage
 	}
-	c := &command{name: cmd.name, out: bufio.NewWriterSize(stdout, 32<<10), errOut: stderr, now: time.Now()}
+	c := &command{name: cmd.name, in: stdin, out: bufio.NewWriterSize(stdout, 32<<10), errOut: stderr, now: time.Now()}
 	err := cmd.run(c, ctx, args[1:])
 	if c.bus != nil {
 		err = errors.Join(err, c.bus.Close())
@@ -158,7 +163,12 @@ func rootCause(err error) error {
 
 // call calls a method of the daemon.
 func (c *command) call(ctx context.Context, method string, args ubus.Table) (ubus.Table, error) {
-	limited, cancel := context.WithTimeout(ctx, callTimeout)
+	return c.callWithin(ctx, callTimeout, method, args)
+}
+
+// callWithin is call with a bound of its own.
+func (c *command) callWithin(ctx context.Context, bound time.Duration, method string, args ubus.Table) (ubus.Table, error) {
+	limited, cancel := context.WithTimeout(ctx, bound)
 	defer cancel()
 	reply, err := c.bus.Call(limited, object, method, args)
 	switch {
@@ -179,7 +189,7 @@ func (c *command) call(ctx context.Context, method string, args ubus.Table) (ubu
 		case ubus.StatusPermissionDenied:
 			return nil, errors.New("may not call the daemon: run this as root")
 		case ubus.StatusTimeout:
-			return nil, fmt.Errorf("the daemon did not answer within %s; its state: /etc/init.d/pakon status", callTimeout)
+			return nil, fmt.Errorf("the daemon did not answer within %s; its state: /etc/init.d/pakon status", bound)
 		case ubus.StatusConnectionFailed:
 			return nil, errors.New("the bus has gone; once ubusd is back: /etc/init.d/pakon start")
 		case ubus.StatusUnknownError:

@@ -240,6 +240,12 @@ func TestWrongUsage(t *testing.T) {
 		{"status --csv", "unknown option"},
 		{"clients extra", "unexpected argument"},
 		{"dance", `unknown command "dance"`},
+		{"forget", "want one of --mac, --hostname, --before and --all"},
+		{"forget -y", "want one of --mac"},
+		{"forget --all -m laptop -y", "want one of --mac"},
+		{"forget -m laptop -H example.org -y", "want one of --mac"},
+		{"forget --before soon -y", `"soon"`},
+		{"forget -m laptop", "no terminal to ask on: want --yes"},
 	} {
 		args := strings.Fields(tt.args)
 		status, out, errOut := r.run(t, args...)
@@ -260,7 +266,7 @@ func TestWrongUsage(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, cmd := range []string{"show", "status", "clients"} {
+	for _, cmd := range []string{"show", "status", "clients", "forget"} {
 		for _, flag := range []string{"-h", "--help"} {
 			var out, errOut bytes.Buffer
 			if status := Run(t.Context(), []string{cmd, flag}, &out, &errOut); status != 0 || errOut.Len() > 0 {
@@ -299,6 +305,9 @@ func TestErrors(t *testing.T) {
 		{other, []string{"show"}, "same version"},
 		{other, []string{"clients"}, "same version"},
 		{other, []string{"show", "--by", "day"}, "same version"},
+		{other, []string{"forget", "--all", "-y"}, "same version"},
+		{noObject, []string{"forget", "--all", "-y"}, "/etc/init.d/pakon start"},
+		{failing(ubus.StatusInvalidArgument), []string{"forget", "-m", "nobody", "-y"}, "logread"},
 	} {
 		status, out, errOut := tt.r.run(t, tt.args...)
 		if status != 1 || out != "" || strings.Count(errOut, "\n") != 1 || !strings.Contains(errOut, tt.want) {

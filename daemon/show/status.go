@@ -1,8 +1,10 @@
 package show
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -76,6 +78,7 @@ func (s *statusText) write(t ubus.Table) {
 	if database, ok := t.Table("database"); ok {
 		s.database(database)
 	}
+	s.kept(t)
 	if lists, ok := t.Table("lists"); ok {
 		groups, _ := lists.Int("groups")
 		ignored, _ := lists.Int("ignored")
@@ -286,6 +289,97 @@ func (s *statusText) database(t ubus.Table) {
 	names, _ := t.Int("names")
 	clients, _ := t.Int("clients")
 	s.line("Database", "%s, %s, %d names, %d devices", path, strings.TrimSpace(size(bytes)), names, clients)
+	s.problem(t)
+}
+
+// kept tells of what is on the drive.
+func (s *statusText) kept(t ubus.Table) {
+	if archive, ok := t.Table("archive"); ok {
+		s.archive(archive)
+	}
+	if backup, ok := t.Table("backup"); ok {
+		s.backup(backup)
+	}
+	location, _ := t.Table("location")
+	if mount, _ := location.String("mount"); mount != "" {
+		device, _ := location.String("device")
+		kind, _ := location.String("kind")
+		free, _ := location.Int("free")
+		what := map[string]string{"drive": "a drive", "internal": "the router's own flash", "ram": "RAM, gone with a reboot"}[kind]
+		s.line("Kept on", "%s (%s): %s, %s free", mount, device, cmp.Or(what, kind), strings.TrimSpace(size(free)))
+	}
+	written, _ := t.Table("written")
+	if days, _ := written.Array("days"); len(days) > 0 {
+		today, _ := written.Int("today")
+		most := int64(0)
+		for _, v := range days {
+			d, _ := v.(ubus.Table)
+			n, _ := d.Int("bytes")
+			most = max(most, n)
+		}
+		s.line("", "written: %s today, at most %s on a day (of %d)", strings.TrimSpace(size(today)), strings.TrimSpace(size(most)), len(days))
+	}
+	clock, _ := t.Table("clock")
+	if why, _ := clock.String("why"); why != "" {
+		s.line("Clock", "can not be believed: %s", why)
+	}
+	for _, p := range []struct{ key, label, what string }{
+		{"restore", "Restoring", "parts of the backup"}, {"import", "Importing", "rows of the original Pakon"},
+	} {
+		if progress, ok := t.Table(p.key); ok {
+			done, _ := progress.Int("done")
+			total, _ := progress.Int("total")
+			s.line(p.label, "%d of %d %s", done, total, p.what)
+		}
+	}
+	s.list("Set aside", t, "set_aside")
+}
+
+func (s *statusText) archive(t ubus.Table) {
+	path, _ := t.String("path")
+	if path == "" {
+		return
+	}
+	flows, _ := t.Int("flows")
+	bytes, _ := t.Int("bytes")
+	parts := []string{path, strings.TrimSpace(size(bytes)), fmt.Sprintf("%d flows", flows)}
+	if oldest, _ := t.Int("oldest"); oldest != 0 {
+		parts[2] += " since " + dateTime(oldest, s.loc)
+	}
+	if only, _ := t.Bool("read_only"); only {
+		parts = append(parts, "can only be read")
+	}
+	s.line("Archive", "%s", strings.Join(parts, ", "))
+	run, _ := t.Table("last_run")
+	if at, _ := run.Int("time"); at != 0 {
+		took, _ := run.Int("took_ms")
+		text := "last run " + dateTime(at, s.loc)
+		if took > 0 { // it was of this process
+			bytes, _ := run.Int("written")
+			text += fmt.Sprintf(": %s; %s written in %.1f s", counts(slices.DeleteFunc(slices.Clone(run), func(f ubus.Field) bool {
+				return f.Name == "time" || f.Name == "took_ms" || f.Name == "written"
+			})), strings.TrimSpace(size(bytes)), float64(took)/1000)
+		}
+		s.line("", "%s", text)
+	}
+	s.problem(t)
+}
+
+func (s *statusText) backup(t ubus.Table) {
+	interval, _ := t.Int("interval")
+	if interval == 0 {
+		return
+	}
+	parts := []string{"every " + span(time.Duration(interval)*time.Second)}
+	if last, _ := t.Int("last"); last != 0 {
+		segments, _ := t.Int("segments")
+		bytes, _ := t.Int("bytes")
+		parts = append(parts, "last "+dateTime(last, s.loc), fmt.Sprintf("%d files of %s", segments, strings.TrimSpace(size(bytes))))
+	}
+	if damaged, _ := t.Int("damaged"); damaged > 0 {
+		parts = append(parts, fmt.Sprintf("%d damaged", damaged))
+	}
+	s.line("Backup", "%s", strings.Join(parts, ", "))
 	s.problem(t)
 }
 

@@ -1,0 +1,92 @@
+package flow
+
+import "pakon/daemon/name"
+
+// maxForgotten bounds the forgettings that Suricata's count is held against.
+const maxForgotten = 64
+
+// forgetting is that something was to be forgotten, and when, in Unix ms.
+type forgetting struct {
+	match func(*Flow) bool
+	at    int64
+}
+
+// Forget forgets what was counted until now, the time in Unix ms, of the
+// connections whose flows match: their records are deleted, and those that go on
+// begin anew, with the bytes that are still to come. What clients were answered
+// when they asked for names is forgotten likewise; match then gets a flow of
+// which only Start, Client, ClientAddr, Remote, Name and Source are set. It
+// returns how many connections had a record.
+//
+// match is kept: flows that only Suricata counts, and that began before now, are
+// known when they are over, and are left out then if they match.
+func (t *Table) Forget(now int64, match func(*Flow) bool) (records int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, c := range t.kernel.conns {
+		f := c.flow()
+		if c.fate != Recorded || !match(&f) {
+			continue
+		}
+		if c.written {
+			records++
+			t.void(c, Recorded)
+		}
+		t.kernel.serial++
+		c.serial = t.kernel.serial
+		c.base = [2]uint64{-c.raw[0], -c.raw[1]} // so that the total is 0
+		c.start, c.end = max(c.start, now), max(c.end, now)
+		c.hour, c.before = t.Hour(c.start), [2]uint64{}
+		c.seen, c.named = [2]uint64{}, 0
+	}
+	for _, k := range t.ended.Keys() {
+		p, _ := t.ended.Peek(k)
+		f := Flow{Start: now, ClientAddr: k.client, Remote: k.remote, Name: p.name, Source: p.source}
+		f.Client, _ = t.clients.ByAddr("", k.client)
+		if match(&f) {
+			t.ended.Remove(k)
+		}
+	}
+	t.memory.Forget(func(a name.Answered) bool {
+		f := Flow{Start: a.Last, Remote: a.Addr, Name: a.Name, Source: name.DNS}
+		f.Client, f.ClientAddr = clientOf(a.Client)
+		if f.Client.IsZero() {
+			f.Client, _ = t.clients.ByAddr("", f.ClientAddr)
+		}
+		return match(&f)
+	})
+	if len(t.forgotten) == maxForgotten {
+		t.forgotten = t.forgotten[1:]
+	}
+	t.forgotten = append(t.forgotten, forgetting{match, now})
+	t.flush()
+	return records
+}
+
+// flow is the connection's record as it stands, but for what numbers it.
+func (c *tracked) flow() Flow {
+	total := c.total()
+	f := Flow{
+		Start: c.start, End: c.end, Client: c.mac, ClientAddr: c.client.Addr(), Remote: c.remote.Addr(),
+		Proto: c.proto, Direction: c.direction, App: c.app, Interface: c.iface,
+		Sent: total[0], Recvd: total[1], State: Running, Name: c.name, Source: c.source, Port: c.remote.Port(),
+	}
+	if c.direction == In {
+		f.Port = c.client.Port()
+	}
+	if f.Source == name.None && c.certificate != "" {
+		f.Name, f.Source = c.certificate, name.Certificate
+	}
+	return f
+}
+
+// wasForgotten tells whether a flow that has ended began before somebody wanted
+// it to be forgotten.
+func (t *Table) wasForgotten(f *Flow) bool {
+	for _, g := range t.forgotten {
+		if f.Start < g.at && g.match(f) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,617 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"pakon/daemon/api"
+	"pakon/daemon/clock"
+	"pakon/daemon/disk"
+	"pakon/daemon/store"
+)
+
+const (
+	// nightHour and nightMinute are when the archive runs, by the router's zone.
+	nightHour, nightMinute = 3, 17
+	// A run that was due while the router was off is made up for once it has
+	// settled.
+	missedAfter = 24 * time.Hour
+	missedDelay = 10 * time.Minute
+	// mountDelay is how long mounts must not have changed: several often do at once.
+	mountDelay = time.Second
+	// keeperRetry is after how long what failed is tried again.
+	keeperRetry = 5 * time.Minute
+	// flashInterval is how often the router's own flash is written at most.
+	flashInterval = 12 * time.Hour
+	// lastBackup bounds the backup at the end: the init script waits for a minute.
+	lastBackup = 45 * time.Second
+	// clockJump is by what the clock must be set to be worth a word.
+	clockJump = 2 * time.Second
+	// maxAsking bounds the requests that wait: each holds one of the bus' workers.
+	maxAsking = 4
+)
+
+// keeperStore is a store with an archive and a backup. The keeper calls all
+// methods but Storage from one goroutine.
+type keeperStore interface {
+	// Attach opens what is on the drive, and restores live if it was lost.
+	Attach(context.Context) error
+	Archive(ctx context.Context, now time.Time) (store.ArchiveRun, error)
+	Backup(context.Context) (store.BackupRun, error)
+	// Shift moves the flows that start before a time (Unix ms) by so many ms.
+	Shift(ctx context.Context, before, by int64) error
+	// Import takes what the original has left, if there is any.
+	Import(context.Context, store.ImportConfig) (store.ImportRun, error)
+	Storage(context.Context) (store.Storage, error)
+}
+
+// keeping is what the keeper needs of the settings.
+type keeping struct {
+	archive  store.ArchiveConfig
+	interval time.Duration // between backups
+	imports  store.ImportConfig
+}
+
+// keeper decides when flows are moved to the archive and backed up, and does it:
+// all that writes to the drive is done by its one goroutine, one thing at a time.
+// What a run does is the store's business.
+type keeper struct {
+	store    keeperStore
+	log      *slog.Logger
+	settings func() keeping
+	newest   func(context.Context) (time.Time, error) // the start of the newest flow; zero if there is none
+	location func() *time.Location
+	// jumped is told that the wall clock was set by so many ms when it showed last
+	// (Unix ms), before flows that were recorded are moved.
+	jumped  func(ctx context.Context, last, by int64)
+	now     func() time.Time // the wall clock
+	offset  func() int64     // see clock.Offset
+	look    func(path string) lies
+	judge   clock.Judge
+	started time.Time
+
+	mounts, clock, config chan struct{} // hold one each: something has changed
+	requests              chan request
+	asking                chan struct{} // holds one for each request
+	ended                 chan struct{} // closed when requests are not run any more
+
+	// Of the goroutine that runs. Times are of the monotonic clock, zero if nothing
+	// is due, but for night.
+	attachAt, retryAt, missedAt, backupAt time.Time
+	night                                 time.Time
+	lastOffset                            int64
+	home                                  lies  // the drive that the archive was on since it was configured; zero if on none
+	unusable                              error // why nothing is to be written there now
+
+	mu    sync.Mutex
+	shown keeperState
+}
+
+// keeperState is what status shows of the keeper.
+type keeperState struct {
+	lies     lies
+	interval time.Duration // between backups, as it is kept
+	doubt    string        // why the clock can not be believed, "" if it can
+	troubles [tasks]trouble
+}
+
+// task is something that can fail.
+type task int
+
+// The tasks.
+const (
+	attaching task = iota
+	importing
+	archiving
+	backing
+	tasks
+)
+
+// What the log says when a task fails and when it succeeds again.
+var taskFails, taskWorks = [tasks]string{
+	attaching: "the archive and the backup can not be opened",
+	importing: "the files of the original are not imported",
+	archiving: "flows are not moved to the archive",
+	backing:   "the last day is not backed up",
+}, [tasks]string{
+	attaching: "the archive and the backup are open again",
+	importing: "the files of the original are imported",
+	archiving: "flows are moved to the archive again",
+	backing:   "the last day is backed up again",
+}
+
+// trouble is why a task fails; zero if it does not.
+type trouble struct {
+	reason string // the same as long as it fails for the same reason
+	text   string // with what the owner can do
+}
+
+// request is a task that somebody waits for.
+type request struct {
+	run  func(context.Context) error
+	done chan error
+}
+
+func newKeeper(store keeperStore, log *slog.Logger) *keeper {
+	return &keeper{
+		store: store, log: log, now: time.Now, offset: clock.Offset, look: lookAt, started: time.Now(),
+		jumped: func(context.Context, int64, int64) {}, lastOffset: clock.Offset(),
+		mounts: make(chan struct{}, 1), clock: make(chan struct{}, 1), config: make(chan struct{}, 1),
+		requests: make(chan request), asking: make(chan struct{}, maxAsking), ended: make(chan struct{}),
+	}
+}
+
+// tell notes a change for the goroutine that runs.
+func tell(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // one is waiting already
+	}
+}
+
+// mountsChanged, clockSet and configured tell of changes. They do not wait.
+func (k *keeper) mountsChanged() { tell(k.mounts) }
+func (k *keeper) clockSet()      { tell(k.clock) }
+func (k *keeper) configured()    { tell(k.config) }
+
+// run does what is due until ctx ends; a task that runs then ends soon.
+func (k *keeper) run(ctx context.Context) error {
+	defer close(k.ended)
+	k.attach(ctx)
+	k.believe(ctx)
+	k.plan(ctx)
+	k.planBackup(ctx)
+	timer := time.NewTimer(k.wait())
+	defer timer.Stop()
+	for {
+		k.noteClock(ctx)
+		k.work(ctx)
+		timer.Reset(k.wait())
+		select {
+		case <-ctx.Done():
+			return nil
+		case r := <-k.requests:
+			if ctx.Err() != nil {
+				r.done <- errKeeperEnds
+				return nil
+			}
+			r.done <- r.run(ctx)
+		case <-k.mounts:
+			k.attachAt = time.Now().Add(mountDelay)
+		case <-k.clock: // looked at in any case
+		case <-k.config:
+			k.home = lies{}
+			k.attach(ctx)
+			k.plan(ctx)
+			k.planBackup(ctx)
+		case <-timer.C:
+		}
+	}
+}
+
+// finish backs up what is left, once nothing more comes. run has ended.
+func (k *keeper) finish() {
+	ctx, cancel := context.WithTimeout(context.Background(), lastBackup)
+	defer cancel()
+	err := k.unusable
+	if err == nil {
+		_, err = k.store.Backup(ctx)
+	}
+	if ctx.Err() != nil {
+		err = fmt.Errorf("it takes more than %s", lastBackup)
+	}
+	k.note(context.Background(), backing, err)
+}
+
+// work does what is due.
+func (k *keeper) work(ctx context.Context) {
+	if due(k.attachAt) {
+		k.attach(ctx)
+	}
+	if k.untilArchive() <= 0 {
+		_, _ = k.archive(ctx) // which has told of the error
+	}
+	if due(k.backupAt) {
+		_, _ = k.backup(ctx)
+	}
+}
+
+func due(t time.Time) bool { return !t.IsZero() && time.Until(t) <= 0 }
+
+// wait is how long nothing is due.
+func (k *keeper) wait() time.Duration {
+	d := k.untilArchive()
+	for _, t := range []time.Time{k.attachAt, k.backupAt} {
+		if !t.IsZero() {
+			d = min(d, time.Until(t))
+		}
+	}
+	return max(d, 0)
+}
+
+// untilArchive is how long the archive need not run.
+func (k *keeper) untilArchive() time.Duration {
+	if !k.retryAt.IsZero() {
+		return time.Until(k.retryAt)
+	}
+	d := k.night.Sub(k.now())
+	if !k.missedAt.IsZero() {
+		d = min(d, time.Until(k.missedAt))
+	}
+	return d
+}
+
+// plan sets when the archive runs next.
+func (k *keeper) plan(ctx context.Context) {
+	now := k.now()
+	k.night = nextNight(now, k.location())
+	k.missedAt = time.Time{}
+	if now.Sub(k.lastRun(ctx)) > missedAfter {
+		k.missedAt = k.started.Add(missedDelay)
+	}
+}
+
+// lastRun is when the archive last ran to its end; zero if that is not known.
+func (k *keeper) lastRun(ctx context.Context) time.Time {
+	st, err := k.store.Storage(ctx)
+	if err != nil {
+		return time.Time{} // status shows it
+	}
+	return unixMilli(st.Ran)
+}
+
+// nextNight is the first time after now at which the archive is to run.
+func nextNight(now time.Time, loc *time.Location) time.Time {
+	t := now.In(loc)
+	for day := t.Day(); ; day++ {
+		// Where the clock skips that time, it is an hour off.
+		if at := time.Date(t.Year(), t.Month(), day, nightHour, nightMinute, 0, 0, loc); at.After(now) {
+			return at.Round(0)
+		}
+	}
+}
+
+// planBackup sets when the next backup is due: an interval after the last one,
+// which an earlier run may have made.
+func (k *keeper) planBackup(ctx context.Context) {
+	interval := k.state().interval
+	wait := interval
+	if st, err := k.store.Storage(ctx); err == nil && st.BackedUp > 0 {
+		wait = min(max(interval-k.now().Sub(time.UnixMilli(st.BackedUp)), missedDelay), interval)
+	}
+	k.backupAt = time.Now().Add(wait)
+}
+
+// attach opens what is on the drive, and then imports what the original has left.
+func (k *keeper) attach(ctx context.Context) {
+	set := k.settings()
+	k.note(ctx, attaching, k.attachTo(ctx, set))
+	if k.state().troubles[attaching].reason != "" {
+		k.attachAt = time.Now().Add(keeperRetry)
+		return
+	}
+	k.attachAt = time.Time{}
+	run, err := k.store.Import(ctx, set.imports)
+	if run.Live+run.Archive > 0 {
+		k.log.Info("what the original Pakon recorded was imported", "live", run.Live, "archive", run.Archive, "skipped", run.Skipped)
+	}
+	if k.note(ctx, importing, err); err != nil {
+		k.attachAt = time.Now().Add(keeperRetry)
+	}
+	// What failed for want of the drive need not wait.
+	state := k.state()
+	if state.troubles[archiving].reason != "" {
+		k.retryAt = time.Now()
+	}
+	if state.troubles[backing].reason != "" {
+		k.backupAt = time.Now()
+	}
+}
+
+func (k *keeper) attachTo(ctx context.Context, set keeping) error {
+	l := k.look(set.archive.Path)
+	if l.kind == disk.Drive {
+		k.home = l
+	}
+	// Below the place of a drive that was taken away lies the router's own flash.
+	k.unusable = nil
+	if k.home.mount != "" && l.mount != "" && l.kind != disk.Drive {
+		k.unusable = fmt.Errorf("the drive %s that was mounted on %s has gone", k.home.device, k.home.mount)
+		l = lies{}
+	} else if missing := disk.Missing(filepath.Dir(set.archive.Path)); missing != "" {
+		// The folder of the archive is made, but what that lies in may be a drive.
+		k.unusable = fmt.Errorf("%s: %w", missing, fs.ErrNotExist)
+		l = lies{}
+	}
+	interval := set.interval
+	if l.kind == disk.Internal {
+		interval = max(interval, flashInterval)
+	}
+	before := k.state().lies
+	k.change(func(s *keeperState) { s.lies, s.interval = l, interval })
+	if l != before {
+		switch {
+		case l.kind == disk.RAM:
+			k.log.Warn("the archive is in RAM: it does not outlive a reboot", "path", set.archive.Path, "mount", l.mount)
+		case interval != set.interval:
+			k.log.Warn("the archive is on the router's own flash: the last day is backed up less often", "path", set.archive.Path,
+				"interval", interval, "configured", set.interval)
+		}
+	}
+	err := k.store.Attach(ctx)
+	return cmp.Or(k.unusable, err)
+}
+
+// archive moves flows to the archive, and then backs up what is left.
+func (k *keeper) archive(ctx context.Context) (run store.ArchiveRun, err error) {
+	k.retryAt = time.Now().Add(keeperRetry)
+	now := k.now()
+	newest, err := k.newest(ctx)
+	if err != nil {
+		err = fmt.Errorf("ask for the newest flow: %w", err)
+		k.note(ctx, archiving, err)
+		return run, err
+	}
+	ok, why := k.plausible(ctx, now, newest)
+	if !ok {
+		return run, fmt.Errorf("the clock can not be believed: %s", why)
+	}
+	if err = k.unusable; err == nil {
+		run, err = k.store.Archive(ctx, now.Round(0))
+	}
+	if err != nil {
+		k.note(ctx, archiving, err)
+		return run, err
+	}
+	k.note(ctx, archiving, nil)
+	k.log.Info("flows were moved to the archive", "moved", run.Moved, "merged", run.Merged, "dropped", run.Dropped,
+		"expired", run.Expired, "bytes", run.Written, "took", run.Took.Round(time.Millisecond))
+	k.retryAt, k.missedAt = time.Time{}, time.Time{}
+	k.night = nextNight(k.now(), k.location())
+	_, _ = k.backup(ctx)
+	return run, nil
+}
+
+// plausible tells whether the clock can be believed, and why not; the first time
+// that it can not, the log, too.
+func (k *keeper) plausible(ctx context.Context, now, newest time.Time) (ok bool, why string) {
+	if last := k.lastRun(ctx); last.After(newest) {
+		newest = last
+	}
+	ok, why = k.judge.Plausible(now, newest, k.settings().archive.Keep)
+	before := ""
+	k.change(func(s *keeperState) { before, s.doubt = s.doubt, why })
+	switch {
+	case !ok && before == "":
+		k.log.Warn("the clock can not be believed: no flows are moved or deleted until it is", "why", why)
+	case ok && before != "":
+		k.log.Info("the clock can be believed")
+	}
+	return ok, why
+}
+
+// backup backs up live.
+func (k *keeper) backup(ctx context.Context) (run store.BackupRun, err error) {
+	k.backupAt = time.Now().Add(k.state().interval)
+	if err = k.unusable; err == nil {
+		run, err = k.store.Backup(ctx)
+	}
+	if err != nil {
+		k.backupAt = time.Now().Add(min(keeperRetry, k.state().interval))
+	}
+	k.note(ctx, backing, err)
+	return run, err
+}
+
+// noteClock looks whether the wall clock was set. What was recorded before it was
+// set for the first time is moved to when it was.
+func (k *keeper) noteClock(ctx context.Context) {
+	offset := k.offset()
+	by := offset - k.lastOffset
+	k.lastOffset = offset
+	if by > -clockJump.Milliseconds() && by < clockJump.Milliseconds() {
+		return
+	}
+	now := k.now()
+	last := now.UnixMilli() - by
+	k.log.Info("the clock was set", "by", time.Duration(by)*time.Millisecond, "now", now.Round(time.Second))
+	k.jumped(ctx, last, by)
+	if earliest := clock.Earliest.UnixMilli(); last < earliest && now.UnixMilli() >= earliest {
+		if err := k.store.Shift(ctx, last+1, by); err != nil && ctx.Err() == nil {
+			k.log.Error("flows keep the times of a clock that was not set", "err", err)
+		}
+	}
+	if k.state().doubt != "" {
+		k.retryAt = time.Time{} // what waited for the clock is planned anew
+	}
+	k.believe(ctx)
+	k.plan(ctx)
+}
+
+// believe looks whether the clock can be believed, for those who ask.
+func (k *keeper) believe(ctx context.Context) {
+	if newest, err := k.newest(ctx); err == nil { // else the run that needs it says so
+		k.plausible(ctx, k.now(), newest)
+	}
+}
+
+// note notes whether a task has failed, and logs it if that is news. One that was
+// ended has neither failed nor not.
+func (k *keeper) note(ctx context.Context, what task, err error) {
+	if err != nil && ctx.Err() != nil {
+		return
+	}
+	var t trouble
+	if err != nil {
+		t = explain(err, k.settings().archive.Path, k.state().lies)
+	}
+	var before trouble
+	k.change(func(s *keeperState) { before, s.troubles[what] = s.troubles[what], t })
+	switch {
+	case t.reason == before.reason:
+	case err != nil:
+		attrs := []any{"err", strings.ReplaceAll(err.Error(), "\n", "; ")}
+		if t.text != t.reason {
+			attrs = append(attrs, "why", t.text)
+		}
+		k.log.Error(taskFails[what], attrs...)
+	default:
+		k.log.Info(taskWorks[what])
+	}
+}
+
+func (k *keeper) state() keeperState {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.shown
+}
+
+func (k *keeper) change(f func(*keeperState)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	f(&k.shown)
+}
+
+var (
+	errKeeperEnds = errors.New("the daemon ends")
+	errKeeperBusy = errors.New("too many wait for the archive already")
+)
+
+// ask has the goroutine that runs do something, and waits for it. What has begun
+// is done even if nobody waits any more.
+func (k *keeper) ask(ctx context.Context, run func(context.Context) error) error {
+	select {
+	case k.asking <- struct{}{}:
+		defer func() { <-k.asking }()
+	default:
+		return errKeeperBusy
+	}
+	r := request{run, make(chan error, 1)}
+	select {
+	case k.requests <- r:
+	case <-k.ended:
+		return errKeeperEnds
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-r.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Archive, Backup and Forget are methods of the ubus object.
+
+// Archive moves flows to the archive now.
+func (k *keeper) Archive(ctx context.Context) (store.ArchiveRun, error) {
+	var run store.ArchiveRun
+	if err := k.ask(ctx, func(ctx context.Context) (err error) {
+		run, err = k.archive(ctx)
+		return err
+	}); err != nil {
+		return store.ArchiveRun{}, err
+	}
+	return run, nil
+}
+
+// Backup backs up live now.
+func (k *keeper) Backup(ctx context.Context) (store.BackupRun, error) {
+	var run store.BackupRun
+	if err := k.ask(ctx, func(ctx context.Context) (err error) {
+		run, err = k.backup(ctx)
+		return err
+	}); err != nil {
+		return store.BackupRun{}, err
+	}
+	return run, nil
+}
+
+// status tells how the archive and the backup are. newest is the start of the
+// newest flow stored, zero if there is none.
+func (k *keeper) status(ctx context.Context, s *api.Status, newest time.Time) {
+	s.Clock.Plausible, s.Clock.Why = k.plausible(ctx, k.now(), newest)
+	state, path := k.state(), k.settings().archive.Path
+	st, err := k.store.Storage(ctx)
+	s.Archive = api.ArchiveStatus{
+		Path: path, Bytes: st.Bytes, Flows: st.Flows, Oldest: unixMilli(st.Oldest),
+		ReadOnly: st.ReadOnly, LastRun: unixMilli(st.Ran), Run: st.LastRun,
+		Error: cmp.Or(state.troubles[attaching].text, state.troubles[archiving].text, state.troubles[importing].text, text(st.RunErr), text(err)),
+	}
+	s.Backup = api.BackupStatus{
+		Last: unixMilli(st.BackedUp), Segments: st.Segments, Bytes: st.BackupBytes, Damaged: st.Damaged,
+		Interval: state.interval, Error: cmp.Or(state.troubles[backing].text, text(st.BackupErr)),
+	}
+	s.Written, s.Import, s.Restore, s.Aside = st.Written, st.Importing, st.Restoring, st.Aside
+	s.Location = api.LocationStatus{Mount: state.lies.mount, Device: state.lies.device}
+	if state.lies.mount != "" {
+		s.Location.Kind = state.lies.kind.String()
+		s.Location.Free, _ = disk.Free(state.lies.mount) // 0 where the drive has just gone
+	}
+}
+
+// text is what an error says, "" if there is none.
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// lies is where a file lies.
+type lies struct {
+	mount, device string
+	kind          disk.Kind
+	readOnly      bool
+}
+
+// lookAt tells where a file lies or would lie; zero if that is not known.
+func lookAt(path string) lies {
+	table, err := disk.Read()
+	if err != nil {
+		return lies{}
+	}
+	m, ok := table.Of(disk.Resolve(path))
+	if !ok {
+		return lies{}
+	}
+	return lies{m.Point, m.Source, table.Kind(m), m.ReadOnly}
+}
+
+// The primary result codes of SQLite that say what the system has said.
+const (
+	sqliteReadOnly = 8
+	sqliteFull     = 13
+)
+
+// explain tells why something could not be written, and what can be done.
+func explain(err error, path string, l lies) trouble {
+	code := 0
+	if sqlite := (interface{ Code() int })(nil); errors.As(err, &sqlite) {
+		code = sqlite.Code() & 0xff
+	}
+	switch missing := disk.Missing(path); {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), code == sqliteFull:
+		free := "nothing is"
+		if n, err := disk.Free(l.mount); err == nil {
+			free = fmt.Sprintf("%d KiB are", n>>10)
+		}
+		return trouble{"full", fmt.Sprintf("%s (%s) is full, %s free: make room, or set pakon.archive.path to a file on a larger drive", l.mount, l.device, free)}
+	case errors.Is(err, syscall.EROFS), code == sqliteReadOnly:
+		return trouble{"read-only", fmt.Sprintf("%s (%s) can only be read: if it was mounted writable, the drive may be damaged (dmesg says so)", l.mount, l.device)}
+	case missing != "" && errors.Is(err, fs.ErrNotExist):
+		return trouble{"missing " + missing, fmt.Sprintf("there is no folder %s: is the drive mounted? pakon.archive.path is to be a file in a folder that there is", missing)}
+	}
+	text := strings.ReplaceAll(err.Error(), "\n", "; ") // several, joined
+	return trouble{text, text}
+}
