@@ -143,7 +143,7 @@ func archived(t testing.TB, s *Store) (metas []blockRow, blocks []*block.Block) 
 // inLive are the flows of live, in blocks.
 func inLive(t testing.TB, s *Store) (blocks []*block.Block) {
 	t.Helper()
-	r := readLive(s.read, 0, "1")
+	r := readLive(s.read, "1")
 	for {
 		b := new(block.Block)
 		ok, err := r.next(t.Context(), b)

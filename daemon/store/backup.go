@@ -85,7 +85,7 @@ func (s *Store) backup(ctx context.Context) (run BackupRun, err error) {
 	if !any && len(h.Replaced) == 0 {
 		return run, s.trimBackup(ctx, dir)
 	}
-	flows := readLive(tx, 0, "("+where+")", state.backed)
+	flows := readLive(tx, where, state.backed)
 	run.Written, err = dir.Write(h, func(write func([]byte) error) error {
 		var b block.Block
 		var data []byte

@@ -260,7 +260,7 @@ func (r *archiver) moveSlice(ctx context.Context) (bool, error) {
 		return false, fmt.Errorf("find running flows: %w", err)
 	}
 	err = r.step(ctx, func(c *sql.Conn) error {
-		live := readLive(tx, first, "f.id < ? AND NOT EXISTS (SELECT 1 FROM tracked WHERE flow = f.id)", end)
+		live := readLive(tx, "f.id >= ? AND f.id < ? AND NOT EXISTS (SELECT 1 FROM tracked WHERE flow = f.id)", first, end)
 		fresh := &blockStream{next: live.next}
 		b := rebuilding{day: r.dayOf(first >> idShift), level: level, from: level, end: end}
 		if level > 0 {

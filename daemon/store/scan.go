@@ -39,12 +39,23 @@ func (v *view) scanLive(ctx context.Context, f Filter, batch int64, do func(*sca
 	c.and("f.batch <= ?", batch)
 	f.whose(&c)
 	v.current(&c)
-	r := newRowReader(tx, do)
+	r := newRowReader(tx)
+	b := &scanned{Block: new(block.Block), live: true}
 	// The second span, if there is one, has the older flows.
 	for _, part := range slices.Backward(spans) {
 		query, args := selectFlows(columns, "", []span{part}, c)
-		if err := r.read(ctx, query+" ORDER BY id", args); err != nil {
-			return err
+		r.begin(query+" ORDER BY id", args)
+		for {
+			ok, err := r.next(ctx, b.Block)
+			if err != nil {
+				return err
+			}
+			if !ok {
+				break
+			}
+			if err := do(b); err != nil {
+				return errors.Join(err, r.close())
+			}
 		}
 	}
 	return nil
@@ -54,20 +65,22 @@ func (v *view) scanLive(ctx context.Context, f Filter, batch int64, do func(*sca
 // for all flows of a block.
 type rowReader struct {
 	tx        querier
-	do        func(*scanned) error
-	block     scanned
+	query     string
+	args      []any
+	rows      *sql.Rows // nil before the first and after the last
+	ended     bool
 	endpoints refers[block.Endpoint]
 	names     refers[string]
 	apps      refers[string]
 }
 
-func newRowReader(tx querier, do func(*scanned) error) *rowReader {
+func newRowReader(tx querier) *rowReader {
 	text := func(rows *sql.Rows) (i id, s string, err error) {
 		err = rows.Scan(&i, &s)
 		return i, s, err
 	}
 	return &rowReader{
-		tx: tx, do: do, block: scanned{Block: new(block.Block), live: true},
+		tx:    tx,
 		names: newRefers("SELECT id, name FROM names", text),
 		apps:  newRefers("SELECT id, name FROM apps", text),
 		endpoints: newRefers("SELECT id, client, address, interface FROM endpoints", func(rows *sql.Rows) (i id, e block.Endpoint, err error) {
@@ -79,24 +92,84 @@ func newRowReader(tx querier, do func(*scanned) error) *rowReader {
 	}
 }
 
-// read gives what a query finds, in order of id, as blocks.
-func (r *rowReader) read(ctx context.Context, query string, args []any) error {
-	rows, err := r.tx.QueryContext(ctx, query, args...)
-	if err != nil {
-		return fmt.Errorf("read flows: %w", err)
+// readLive makes a reader of the flows for which a condition over f (flows)
+// holds, in order of their ids.
+func readLive(tx querier, where string, args ...any) *rowReader {
+	r := newRowReader(tx)
+	r.begin("SELECT "+columns+" FROM flows AS f WHERE "+where+" ORDER BY f.id", args)
+	return r
+}
+
+// begin has it read what a query finds, in order of id.
+func (r *rowReader) begin(query string, args []any) {
+	r.query, r.args, r.rows, r.ended = query, args, nil, false
+}
+
+// close ends reading before the last block.
+func (r *rowReader) close() error {
+	r.ended = true
+	if r.rows == nil {
+		return nil
 	}
-	defer rows.Close()
-	var f block.Flow
+	rows := r.rows
+	r.rows = nil
+	return rows.Close()
+}
+
+// next fills b with the next flows, at most blockFlows. It returns false if there
+// are no more. Until it does, or fails, or close is called, the transaction is
+// being read from.
+func (r *rowReader) next(ctx context.Context, b *block.Block) (ok bool, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("read flows: %w", errors.Join(err, r.close()))
+		}
+	}()
+	b.Reset()
+	b.Endpoints = append(b.Endpoints, block.Endpoint{}) // of number 0, as in the others
+	r.endpoints.reset()
+	r.names.reset()
+	r.apps.reset()
+	if r.ended {
+		return false, nil
+	}
+	if r.rows == nil {
+		if r.rows, err = r.tx.QueryContext(ctx, r.query, r.args...); err != nil {
+			return false, err
+		}
+	}
+	if err := r.flows(b); err != nil {
+		return false, err
+	}
+	if len(b.Flows) < blockFlows {
+		if err := r.close(); err != nil {
+			return false, err
+		}
+	}
+	if len(b.Flows) == 0 {
+		return false, nil
+	}
+	if b.Endpoints, err = r.endpoints.read(ctx, r.tx, b.Endpoints); err != nil {
+		return false, err
+	}
+	if b.Names, err = r.names.read(ctx, r.tx, b.Names); err != nil {
+		return false, err
+	}
+	if b.Apps, err = r.apps.read(ctx, r.tx, b.Apps); err != nil {
+		return false, err
+	}
+	return true, r.hours(ctx, b)
+}
+
+func (r *rowReader) flows(b *block.Block) error {
+	f := block.Flow{Flows: 1}
 	var facts, sent, recvd int64
 	var ref references
 	var remote sql.RawBytes
 	into := []any{&f.ID, &f.Duration, &ref.endpoint, &ref.name, &facts, &ref.app, &remote, &sent, &recvd}
-	r.reset()
-	b := r.block.Block
-	f.Flows = 1
-	for rows.Next() {
-		if err := rows.Scan(into...); err != nil {
-			return fmt.Errorf("read a flow: %w", err)
+	for len(b.Flows) < blockFlows && r.rows.Next() {
+		if err := r.rows.Scan(into...); err != nil {
+			return err
 		}
 		f.Sent, f.Recvd = uint64(sent), uint64(recvd)
 		f.Port, f.Proto = uint16(facts>>12), uint8(facts>>4)
@@ -104,53 +177,11 @@ func (r *rowReader) read(ctx context.Context, query string, args []any) error {
 		f.Endpoint, f.Name, f.App = r.endpoints.number(ref.endpoint), r.names.number(ref.name), r.apps.number(ref.app)
 		f.Remote = b.Remote(addr(remote))
 		b.Flows = append(b.Flows, f)
-		if len(b.Flows) == blockFlows {
-			if err := r.give(ctx); err != nil {
-				return err
-			}
-		}
 	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return fmt.Errorf("read flows: %w", err)
-	}
-	return r.give(ctx)
+	return r.rows.Err()
 }
 
-func (r *rowReader) reset() {
-	r.block.Reset()
-	r.block.Endpoints = append(r.block.Endpoints, block.Endpoint{}) // of number 0, as in the others
-	r.endpoints.reset()
-	r.names.reset()
-	r.apps.reset()
-}
-
-// give completes the block and gives it away.
-func (r *rowReader) give(ctx context.Context) (err error) {
-	b := r.block.Block
-	if len(b.Flows) == 0 {
-		return nil
-	}
-	if b.Endpoints, err = r.endpoints.read(ctx, r.tx, b.Endpoints); err != nil {
-		return fmt.Errorf("read what flows refer to: %w", err)
-	}
-	if b.Names, err = r.names.read(ctx, r.tx, b.Names); err != nil {
-		return fmt.Errorf("read what flows refer to: %w", err)
-	}
-	if b.Apps, err = r.apps.read(ctx, r.tx, b.Apps); err != nil {
-		return fmt.Errorf("read what flows refer to: %w", err)
-	}
-	if err := r.hours(ctx); err != nil {
-		return fmt.Errorf("read hours of flows: %w", err)
-	}
-	if err := r.do(&r.block); err != nil {
-		return err
-	}
-	r.reset()
-	return nil
-}
-
-func (r *rowReader) hours(ctx context.Context) error {
-	b := r.block.Block
+func (r *rowReader) hours(ctx context.Context, b *block.Block) error {
 	flows := b.Flows
 	rows, err := r.tx.QueryContext(ctx, "SELECT flow, hour, sent, recvd FROM hours WHERE flow BETWEEN ? AND ? ORDER BY flow, hour",
 		flows[0].ID, flows[len(flows)-1].ID)

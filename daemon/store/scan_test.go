@@ -119,7 +119,7 @@ func TestRefersForgets(t *testing.T) {
 		f.Name = n
 		add(t, s, f)
 	}
-	r := newRowReader(s.read, nil)
+	r := newRowReader(s.read)
 	for i := range id(maxRefers - 1) {
 		r.names.known[1000+i] = "other"
 	}

@@ -31,8 +31,11 @@ func (s *Store) shiftSlice(ctx context.Context, before, by int64) (n int, err er
 	defer s.w.mu.Unlock()
 	var b block.Block
 	err = s.w.transaction(ctx, func() error {
-		flows := readLive(s.w.conn, 0, "f.id < ? AND NOT EXISTS (SELECT 1 FROM tracked WHERE flow = f.id)", before<<idShift)
+		flows := readLive(s.w.conn, "f.id < ? AND NOT EXISTS (SELECT 1 FROM tracked WHERE flow = f.id)", before<<idShift)
 		if _, err := flows.next(ctx, &b); err != nil {
+			return err
+		}
+		if err := flows.close(); err != nil {
 			return err
 		}
 		n = len(b.Flows)
