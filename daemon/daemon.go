@@ -27,6 +27,7 @@ import (
 	"pakon/daemon/flow"
 	"pakon/daemon/head"
 	"pakon/daemon/store"
+	"pakon/daemon/store/original"
 	"pakon/suricata"
 	"pakon/ubus"
 )
@@ -180,7 +181,11 @@ func newDaemon(ctx context.Context, o options, log *slog.Logger) (_ *daemon, err
 	}
 	d.carried = newCarried(log, d.table.Hour)
 	d.keeper = newKeeper(d.store, log)
-	d.keeper.settings = func() keeping { return d.settings.Load().keeping(d.paths) }
+	d.keeper.settings = func() keeping {
+		k := d.settings.Load().keeping(d.paths)
+		k.imports.Answers = d.learn
+		return k
+	}
 	d.keeper.newest, d.keeper.location, d.keeper.jumped = d.newest, d.location, d.jumped
 	d.store.SetArchive(s.keeping(d.paths).archive)
 	d.bus = ubus.New(d.socket, log)
@@ -291,6 +296,13 @@ func (d *daemon) run(ctx context.Context) error {
 		d.log.Info("Pakon ends")
 	}
 	return err
+}
+
+// learn takes the names that the original Pakon knew.
+func (d *daemon) learn(names []original.Name, at int64) {
+	for _, n := range names {
+		d.table.Learn(n.Client, n.Address, n.Name, at)
+	}
 }
 
 // newest is the start of the newest flow that is stored; zero if there is none.

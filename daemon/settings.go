@@ -144,7 +144,8 @@ func (s *settings) keeping(p paths) keeping {
 	// The original's databases have the names of ours, so they were set aside.
 	folder := filepath.Dir(k.archive.Path)
 	k.imports = store.ImportConfig{
-		Live: p.live + ".original", Backup: filepath.Join(folder, "pakon.db.xz"), Archive: k.archive.Path + ".original", Temp: folder,
+		Live: p.live + ".original", Backup: filepath.Join(folder, "pakon.db.xz"), Archive: k.archive.Path + ".original",
+		DNS: filepath.Join(folder, "dns_cache.json.gz"), Temp: p.run,
 		Exclude: policy.Excludes,
 	}
 	return k

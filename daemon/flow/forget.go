@@ -1,6 +1,11 @@
 package flow
 
-import "pakon/daemon/name"
+import (
+	"net/netip"
+
+	"pakon/daemon/client"
+	"pakon/daemon/name"
+)
 
 // maxForgotten bounds the forgettings that Suricata's count is held against.
 const maxForgotten = 64
@@ -89,4 +94,14 @@ func (t *Table) wasForgotten(f *Flow) bool {
 		}
 	}
 	return false
+}
+
+// Learn takes what a client was told that an address is called, at a time in the
+// past (Unix ms), for connections that began soon after.
+func (t *Table) Learn(c client.MAC, addr netip.Addr, name string, at int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !c.IsZero() {
+		t.memory.Learn(t.who(c, netip.Addr{}), addr, name, at)
+	}
 }

@@ -167,6 +167,18 @@ func (m *Memory) Lookup(client Client, addr netip.Addr, at int64, hint string) s
 	return best
 }
 
+// learnedTTL is for how many seconds a name is good whose answer's time to live
+// is not known.
+const learnedTTL = 3600
+
+// Learn remembers what a client was told that an address is called, by an answer
+// of which no more is known than when it was good.
+func (m *Memory) Learn(client Client, addr netip.Addr, name string, at int64) {
+	if n := m.clean([]byte(name)); n != "" && addr.IsValid() {
+		m.add(client, addr.As16(), n, at, learnedTTL)
+	}
+}
+
 // Answered is that an address has a name for a client.
 type Answered struct {
 	Client Client

@@ -22,7 +22,11 @@ type ImportConfig struct {
 	Live    string // its live database
 	Backup  string // the xz copy of it, for when that is gone
 	Archive string // its archive
+	DNS     string // its DNS cache
 	Temp    string // a folder for temporary files
+	// Answers is given what clients called addresses, as was known at a time, in
+	// Unix ms.
+	Answers func(names []original.Name, at int64)
 	// Exclude tells of flows that are not to be recorded; nil: none.
 	Exclude func(*flow.Flow) bool
 }
@@ -36,7 +40,7 @@ type ImportRun struct {
 // Import takes over what the original Pakon has recorded, each file once. It goes
 // on where it was interrupted. A file that has been taken over is renamed to end
 // in .imported. One that is damaged is taken over as far as it can be read, and
-// left as it is; the error says so, and it is not tried again.
+// left as it is; the error says so once.
 func (s *Store) Import(ctx context.Context, c ImportConfig) (run ImportRun, err error) {
 	s.running.Lock()
 	defer s.running.Unlock()
@@ -54,7 +58,7 @@ func (s *Store) Import(ctx context.Context, c ImportConfig) (run ImportRun, err 
 		}
 	}
 	if ctx.Err() == nil {
-		errs = append(errs, s.importArchive(ctx, c, &run))
+		errs = append(errs, s.importArchive(ctx, c, &run), s.importDNS(ctx, c))
 	}
 	return run, errors.Join(errs...)
 }
@@ -79,18 +83,23 @@ func fileKey(path string) (string, error) {
 	return fmt.Sprintf("%s %d %d", name, fi.Size(), fi.ModTime().UnixNano()), nil
 }
 
-const imported = "done"
+// What a table imports says of files that are not to be looked at again.
+const (
+	imported = "done"
+	broken   = "damaged"
+)
 
 // importFile reads a file of the original from the position in a table imports
 // on. take stores flows and, in the same transaction, the position after them.
+// found tells that there is such a file, whole that all of it has been stored.
 func (s *Store) importFile(ctx context.Context, c ImportConfig, path string, open openOriginal, position querier,
-	take func(in *importing, flows []original.Flow, position string) error, run *ImportRun) (found bool, err error) {
+	take func(in *importing, flows []original.Flow, position string) error, run *ImportRun) (found, whole bool, err error) {
 	key, err := fileKey(path)
 	if path == "" || errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+		return false, false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("import %s: %w", path, err)
+		return false, false, fmt.Errorf("import %s: %w", path, err)
 	}
 	in := &importing{key: key, path: path}
 	var from original.Position
@@ -99,20 +108,25 @@ func (s *Store) importFile(ctx context.Context, c ImportConfig, path string, ope
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 	case err != nil:
-		return false, fmt.Errorf("import %s: %w", path, err)
+		return false, false, fmt.Errorf("import %s: %w", path, err)
 	case text == imported:
-		return true, nil // what is left of it is damaged
+		return true, true, nil
+	case text == broken:
+		return false, false, nil
 	default:
 		if from, err = original.ParsePosition(text); err != nil {
-			return false, fmt.Errorf("import %s: %w", path, err)
+			return false, false, fmt.Errorf("import %s: %w", path, err)
 		}
 	}
-	if in.db, err = open(ctx, path, c.Temp); err != nil {
-		return false, fmt.Errorf("import %s: %w", path, err)
+	if in.db, err = open(ctx, path, c.Temp); errors.Is(err, original.ErrDamaged) {
+		return false, false, fmt.Errorf("import %s, which is left as it is: %w", path, errors.Join(err, take(in, nil, broken)))
+	}
+	if err != nil {
+		return false, false, fmt.Errorf("import %s: %w", path, err)
 	}
 	defer in.db.Close()
 	if in.total, err = in.db.Count(ctx); err != nil && !errors.Is(err, original.ErrDamaged) {
-		return false, fmt.Errorf("import %s: %w", path, err)
+		return false, false, fmt.Errorf("import %s: %w", path, err)
 	}
 	s.log.Info("the original Pakon's records are taken over", "path", path, "rows", in.total)
 	began, done := time.Now(), int64(0)
@@ -135,18 +149,21 @@ func (s *Store) importFile(ctx context.Context, c ImportConfig, path string, ope
 	skipped := in.db.Skipped()
 	run.Skipped += skipped.Start + skipped.Bytes + skipped.Lost
 	if err != nil && !errors.Is(err, original.ErrDamaged) {
-		return false, fmt.Errorf("import %s: %w", path, err)
+		return false, false, fmt.Errorf("import %s: %w", path, err)
 	}
-	// Also one that is damaged is not tried again.
-	if e := take(in, nil, imported); e != nil {
-		return false, fmt.Errorf("import %s: %w", path, errors.Join(err, e))
+	end := imported
+	if err != nil {
+		end = broken
+	}
+	if e := take(in, nil, end); e != nil {
+		return false, false, fmt.Errorf("import %s: %w", path, errors.Join(err, e))
 	}
 	s.log.Info("the original Pakon's records have been taken over", "path", path, "rows", done,
 		"skipped", skipped.Start+skipped.Bytes+skipped.Lost, "took", time.Since(began).Round(time.Millisecond))
 	if err != nil {
-		return true, fmt.Errorf("import %s, which is left as it is: %w", path, err)
+		return done > 0, false, fmt.Errorf("import %s, which is left as it is: %w", path, err)
 	}
-	return true, nil
+	return true, true, nil
 }
 
 // renameImported gives a file that has been taken over another name. A file that
@@ -173,7 +190,7 @@ func renameImported(path string) error {
 // importLive takes a file over into live, and backs that up before the file gets
 // its other name. It tells whether the file has been taken over.
 func (s *Store) importLive(ctx context.Context, c ImportConfig, path string, open openOriginal, run *ImportRun) (bool, error) {
-	found, err := s.importFile(ctx, c, path, open, s.read, func(in *importing, flows []original.Flow, position string) error {
+	found, whole, err := s.importFile(ctx, c, path, open, s.read, func(in *importing, flows []original.Flow, position string) error {
 		var b block.Block
 		for i := range flows {
 			appendOriginal(&b, &flows[i].Flow)
@@ -184,7 +201,7 @@ func (s *Store) importLive(ctx context.Context, c ImportConfig, path string, ope
 			return err
 		})
 	}, run)
-	if err != nil || !found {
+	if err != nil || !whole {
 		return found, err
 	}
 	if _, err := s.backup(ctx); err != nil {
@@ -224,25 +241,26 @@ func (s *Store) importArchive(ctx context.Context, c ImportConfig, run *ImportRu
 		return err
 	}
 	var waiting []original.Flow
-	found, err := s.importFile(ctx, c, c.Archive, original.Open, a.read, func(in *importing, flows []original.Flow, position string) error {
+	_, whole, err := s.importFile(ctx, c, c.Archive, original.Open, a.read, func(in *importing, flows []original.Flow, position string) error {
 		waiting = append(waiting, flows...)
 		run.Archive += int64(len(flows))
-		for len(waiting) >= importFlows || len(waiting) > 0 && position == imported {
+		end := position == imported || position == broken
+		for len(waiting) >= importFlows || len(waiting) > 0 && end {
 			n, err := r.importDay(ctx, in, waiting)
 			if err != nil {
 				return err
 			}
 			waiting = waiting[:copy(waiting, waiting[n:])]
 		}
-		if position != imported {
+		if !end {
 			return nil
 		}
 		return r.step(ctx, func(c *sql.Conn) error {
-			_, err := c.ExecContext(ctx, "INSERT OR REPLACE INTO imports VALUES (?, ?)", in.key, imported)
+			_, err := c.ExecContext(ctx, "INSERT OR REPLACE INTO imports VALUES (?, ?)", in.key, position)
 			return err
 		})
 	}, run)
-	if err = errors.Join(err, r.unsettled); err != nil || !found {
+	if err = errors.Join(err, r.unsettled); err != nil || !whole {
 		return err
 	}
 	return renameImported(c.Archive)
@@ -300,4 +318,38 @@ func (r *archiver) importDay(ctx context.Context, in *importing, flows []origina
 		_, err := c.ExecContext(ctx, "INSERT OR REPLACE INTO imports VALUES (?, ?)", in.key, flows[n-1].Position.String())
 		return err
 	})
+}
+
+// importDNS hands on what the original's DNS cache holds.
+func (s *Store) importDNS(ctx context.Context, c ImportConfig) error {
+	if c.DNS == "" || c.Answers == nil {
+		return nil
+	}
+	key, err := fileKey(c.DNS)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("import %s: %w", c.DNS, err)
+	}
+	var done bool
+	if err := s.read.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM imports WHERE file = ?)", key).Scan(&done); err != nil || done {
+		return err
+	}
+	fi, err := os.Stat(c.DNS)
+	if err != nil {
+		return fmt.Errorf("import %s: %w", c.DNS, err)
+	}
+	names, err := original.ReadDNS(c.DNS)
+	if err != nil && !errors.Is(err, original.ErrDamaged) {
+		return err
+	}
+	c.Answers(names, fi.ModTime().UnixMilli())
+	if err == nil {
+		return renameImported(c.DNS)
+	}
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	_, e := s.w.conn.ExecContext(ctx, "INSERT INTO imports VALUES (?, ?)", key, broken)
+	return errors.Join(fmt.Errorf("import %s, which is left as it is: %w", c.DNS, err), e)
 }
