@@ -45,6 +45,8 @@ const (
 type keeperStore interface {
 	// Attach opens what is on the drive, and restores live if it was lost.
 	Attach(context.Context) error
+	// Detach closes it.
+	Detach() error
 	Archive(ctx context.Context, now time.Time) (store.ArchiveRun, error)
 	Backup(context.Context) (store.BackupRun, error)
 	// Shift moves the flows that start before a time (Unix ms) by so many ms.
@@ -59,6 +61,7 @@ type keeping struct {
 	archive  store.ArchiveConfig
 	interval time.Duration // between backups
 	imports  store.ImportConfig
+	mounts   []string // the folders at which drives are to be mounted
 }
 
 // keeper decides when flows are moved to the archive and backed up, and does it:
@@ -327,6 +330,9 @@ func (k *keeper) attachTo(ctx context.Context, set keeping) error {
 	if k.home.mount != "" && l.mount != "" && l.kind != disk.Drive {
 		k.unusable = fmt.Errorf("the drive %s that was mounted on %s has gone", k.home.device, k.home.mount)
 		l = lies{}
+	} else if folder := expected(set.mounts, set.archive.Path); folder != "" && l.mount != "" && !within(l.mount, folder) {
+		k.unusable = fmt.Errorf("the drive that is to be mounted on %s is not", folder)
+		l = lies{}
 	} else if missing := disk.Missing(filepath.Dir(set.archive.Path)); missing != "" {
 		// The folder of the archive is made, but what that lies in may be a drive.
 		k.unusable = fmt.Errorf("%s: %w", missing, fs.ErrNotExist)
@@ -347,8 +353,29 @@ func (k *keeper) attachTo(ctx context.Context, set keeping) error {
 				"interval", interval, "configured", set.interval)
 		}
 	}
-	err := k.store.Attach(ctx)
-	return cmp.Or(k.unusable, err)
+	if k.unusable != nil {
+		// What lies at the path now is not what was there, or will be.
+		return errors.Join(k.unusable, k.store.Detach())
+	}
+	return k.store.Attach(ctx)
+}
+
+// expected is the innermost of the folders at which drives are to be mounted in
+// which a path lies; "" if it lies in none.
+func expected(mounts []string, path string) string {
+	innermost := ""
+	for _, m := range mounts {
+		if m != "/" && within(path, m) && len(m) > len(innermost) {
+			innermost = m
+		}
+	}
+	return innermost
+}
+
+// within tells whether a path is a folder or lies in it.
+func within(path, folder string) bool {
+	rest, ok := strings.CutPrefix(path, folder)
+	return ok && (rest == "" || rest[0] == '/')
 }
 
 // archive moves flows to the archive, and then backs up what is left.

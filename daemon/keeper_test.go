@@ -76,6 +76,8 @@ func (s *keptStore) Backup(ctx context.Context) (store.BackupRun, error) {
 	return store.BackupRun{Flows: 7}, nil
 }
 
+func (s *keptStore) Detach() error { return nil }
+
 func (s *keptStore) Shift(ctx context.Context, before, by int64) error {
 	s.shifts = append(s.shifts, [2]int64{before, by})
 	return s.call(ctx, "shift")
@@ -293,8 +295,8 @@ func TestDriveComesLater(t *testing.T) {
 		r.path = filepath.Join(srv, "pakon", "pakon-archive.db")
 		r.begin(t)
 		defer r.end()
-		r.expect(t, "start", r.store.take(), "attach")
-		r.expect(t, "and again", r.after(11*time.Minute), "attach, attach")
+		r.expect(t, "start", r.store.take(), "")
+		r.expect(t, "and again", r.after(11*time.Minute), "")
 		var s api.Status
 		r.status(t.Context(), &s, *r.newestAt.Load())
 		if want := "there is no folder " + srv + ":"; !strings.HasPrefix(s.Archive.Error, want) {
@@ -313,6 +315,40 @@ func TestDriveComesLater(t *testing.T) {
 		r.expect(t, "mounted", r.after(time.Second), "attach, import, backup")
 		r.expect(t, "an hour", r.after(time.Hour), "")
 	})
+}
+
+// A drive that is to be mounted is waited for, too, if the folder for it is there.
+func TestDriveIsExpected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newKeeperRig(t, at("2026-03-10 18:00"))
+		r.store.st.Ran = at("2026-03-10 03:17").UnixMilli()
+		settings := r.keeper.settings
+		r.keeper.settings = func() keeping {
+			k := settings()
+			k.mounts = []string{filepath.Dir(r.path)}
+			return k
+		}
+		r.lies.Store(&lies{"/", "/dev/ubi0_1", disk.Internal, false})
+		r.begin(t)
+		defer r.end()
+		r.expect(t, "a day", r.after(24*time.Hour), "")
+		if want := "the drive that is to be mounted on " + filepath.Dir(r.path) + " is not"; !strings.Contains(r.log.String(), want) {
+			t.Errorf("the log does not say %q:\n%s", want, r.log)
+		}
+		r.lies.Store(&lies{mount: filepath.Dir(r.path), device: "/dev/sda1"})
+		r.mountsChanged()
+		r.expect(t, "mounted", r.after(time.Second), "attach, import, archive 2026-03-11 17:00, backup")
+	})
+}
+
+func TestExpected(t *testing.T) {
+	for _, tt := range []struct{ mounts, want string }{
+		{"", ""}, {"/srv", "/srv"}, {"/srv/pakon/pakon.db", "/srv/pakon/pakon.db"}, {"/srv /srv/pakon /mnt", "/srv/pakon"}, {"/sr /srv/pak /", ""},
+	} {
+		if got := expected(strings.Fields(tt.mounts), "/srv/pakon/pakon.db"); got != tt.want {
+			t.Errorf("of %s: %q, want %q", tt.mounts, got, tt.want)
+		}
+	}
 }
 
 // The router starts in 1970 and is told the time by and by.
@@ -573,7 +609,7 @@ func TestDriveIsTakenAway(t *testing.T) {
 		r.after(time.Minute)
 		r.lies.Store(flash)
 		r.mountsChanged()
-		r.expect(t, "until the next day", strings.ReplaceAll(r.after(24*time.Hour), "attach, ", ""), "attach")
+		r.expect(t, "until the next day", r.after(24*time.Hour), "")
 		if _, err := r.Backup(t.Context()); err == nil || !strings.Contains(err.Error(), "/dev/sda1 that was mounted on /srv has gone") {
 			t.Errorf("asked for: %v", err)
 		}

@@ -23,6 +23,7 @@ import (
 type settings struct {
 	config   uci.Config
 	hosts    []client.Host
+	mounts   []string // the folders at which drives are to be mounted
 	lists    *lists.Lists
 	loaded   time.Time
 	refused  error    // why a configuration file was refused; what it last said is in force
@@ -58,6 +59,9 @@ func readSettings(p paths, last *settings) *settings {
 		err = fmt.Errorf("%w; %w", s.refused, err) // one line
 	}
 	s.refused = cmp.Or(err, s.refused)
+	if s.mounts, err = uci.ReadMounts(p.config, p.staged); err != nil {
+		s.problems = append(s.problems, fmt.Sprintf("where drives are to be mounted is not known: %v", err))
+	}
 	for _, c := range s.config.Monitor.ExcludeClients {
 		if len(s.macsOf(c)) == 0 {
 			s.problems = append(s.problems, fmt.Sprintf("%s: exclude_client '%s': no host of %s has this name, so nobody is left out",
@@ -139,6 +143,9 @@ func (s *settings) keeping(p paths) keeping {
 	}
 	for _, r := range s.config.Rules {
 		k.archive.Rules = append(k.archive.Rules, store.Rule{UpTo: r.UpTo, Window: r.Window, Threshold: r.SizeThreshold})
+	}
+	for _, m := range s.mounts {
+		k.mounts = append(k.mounts, filepath.Join(p.root, m))
 	}
 	policy := s.policy()
 	// The original's databases have the names of ours, so they were set aside.

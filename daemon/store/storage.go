@@ -216,3 +216,10 @@ func (s *Store) Attach(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Detach closes the archive, until Attach or a run opens it again.
+func (s *Store) Detach() error {
+	s.running.Lock()
+	defer s.running.Unlock()
+	return s.detachArchive()
+}
