@@ -67,7 +67,7 @@ func (s *Store) position(q Query) (position, error) {
 // the first page, and for one who goes on from there.
 const (
 	aheadRows = 3000
-	walkRows  = 1 << 14
+	walkRows  = 1 << 13
 )
 
 // ahead keeps what was read beyond the last page, or is being read, for the one

@@ -121,7 +121,7 @@ func (p share) halves() (share, share) {
 }
 
 // maxGroups bounds the groups that a query holds at a time.
-const maxGroups = 1 << 16
+const maxGroups = 1 << 15
 
 // gatherer reads flows and keeps the first sums in an order. Where it is to put
 // flows together, it holds the groups that it has found so far. If these become
