@@ -24,6 +24,7 @@ demo: tools build
 
 test: tools build lint
 	$(GO) test -shuffle=on -race ./...
+	$(GO) test -shuffle=on ./daemon/store
 	$(MAKE) --no-print-directory fuzz
 
 lint:

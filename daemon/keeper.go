@@ -572,7 +572,7 @@ func (k *keeper) status(ctx context.Context, s *api.Status, newest time.Time) {
 	st, err := k.store.Storage(ctx)
 	s.Archive = api.ArchiveStatus{
 		Path: path, Bytes: st.Bytes, Flows: st.Flows, Oldest: unixMilli(st.Oldest),
-		ReadOnly: st.ReadOnly, LastRun: unixMilli(st.Ran), Run: st.LastRun,
+		Lost: st.Lost, ReadOnly: st.ReadOnly, LastRun: unixMilli(st.Ran), Run: st.LastRun,
 		Error: cmp.Or(state.troubles[attaching].text, state.troubles[archiving].text, state.troubles[importing].text, text(st.RunErr), text(err)),
 	}
 	s.Backup = api.BackupStatus{

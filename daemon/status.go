@@ -237,6 +237,9 @@ func archiveWarnings(s *api.Status, config uci.Archive) []string {
 		w = append(w, fmt.Sprintf("The archive is on the router's own flash (%s): to spare it, the last day is backed up every %d hours only. Set pakon.archive.path to a file on a drive.",
 			s.Location.Mount, int(s.Backup.Interval.Hours())))
 	}
+	if s.Archive.Lost > 0 {
+		w = append(w, fmt.Sprintf("Parts of the archive were damaged: %d flows are lacking. The drive may be failing.", s.Archive.Lost))
+	}
 	if s.Backup.Damaged > 0 {
 		w = append(w, fmt.Sprintf("%d files of the backup were damaged: flows of the day before the last start may be lacking.", s.Backup.Damaged))
 	}

@@ -136,6 +136,7 @@ type ArchiveStatus struct {
 	Bytes    int64     // size of its files
 	Flows    int64     // stored
 	Oldest   time.Time // start of the oldest flow
+	Lost     int64     // flows in parts of it that are damaged
 	ReadOnly bool
 	LastRun  time.Time // when it last ran to its end
 	Run      store.ArchiveRun
@@ -320,6 +321,7 @@ func (s *ArchiveStatus) append(b *ubus.Builder) {
 	b.String("path", s.Path)
 	b.Int("bytes", s.Bytes)
 	b.Int("flows", s.Flows)
+	b.Int("lost", s.Lost)
 	appendTime(b, "oldest", s.Oldest)
 	b.Bool("read_only", s.ReadOnly)
 	b.Table("last_run")

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -48,6 +50,8 @@ type archive struct {
 	path     string
 	readOnly bool
 	dev, ino uint64 // of the file, to tell whether another is there now
+	log      *slog.Logger
+	damage   damage
 	read     *sql.DB
 	db       *sql.DB
 	write    *sql.Conn // nil if it is read-only
@@ -60,7 +64,7 @@ const archiveReaders = 2
 // Without a file the error wraps fs.ErrNotExist. On a file system that is
 // read-only it can be read.
 func (s *Store) openArchive(ctx context.Context, path string, create bool) (_ *archive, err error) {
-	a := &archive{path: path}
+	a := &archive{path: path, log: s.log}
 	defer func() {
 		if err != nil {
 			a.close()
@@ -82,6 +86,9 @@ func (s *Store) openArchive(ctx context.Context, path string, create bool) (_ *a
 	if errors.Is(err, syscall.EROFS) {
 		a.readOnly = true
 		f, err = os.Open(path)
+		if fi, e := os.Stat(path + "-wal"); e == nil && fi.Size() > 0 {
+			err = errors.Join(err, errors.New("a run was interrupted: it must be written to once before it can be read"))
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -296,6 +303,70 @@ func latest(flows []block.Flow) int64 {
 		ends = max(ends, flows[i].End())
 	}
 	return ends
+}
+
+// damage is what of an archive can not be read.
+type damage struct {
+	mu     sync.Mutex
+	blocks map[int64]int64 // how many flows, by the first
+	days   map[int64]bool  // days whose sums can not be
+}
+
+// noteDamage notes, and says once, that a block can not be read.
+func (a *archive) noteDamage(m blockRow, why error) {
+	a.damage.mu.Lock()
+	defer a.damage.mu.Unlock()
+	if _, known := a.damage.blocks[m.first]; known {
+		return
+	}
+	if a.damage.blocks == nil {
+		a.damage.blocks = make(map[int64]int64)
+	}
+	a.damage.blocks[m.first] = m.flows
+	a.log.Error("a part of the archive is damaged; its flows are lacking", "path", a.path, "flows", m.flows,
+		"from", time.UnixMilli(m.first>>idShift).UTC(), "to", time.UnixMilli(m.last>>idShift).UTC(), "err", why)
+}
+
+// noteDamagedSums does so for the sums of a day.
+func (a *archive) noteDamagedSums(from int64, why error) {
+	a.damage.mu.Lock()
+	defer a.damage.mu.Unlock()
+	if a.damage.days[from] {
+		return
+	}
+	if a.damage.days == nil {
+		a.damage.days = make(map[int64]bool)
+	}
+	a.damage.days[from] = true
+	a.log.Error("sums of a day in the archive are damaged; they are made anew with the next run", "path", a.path,
+		"day", time.UnixMilli(from).UTC(), "err", why)
+}
+
+// readable reads a block into b, as load does. If it is damaged, that is noted and
+// b is empty.
+func (a *archive) readable(ctx context.Context, q querier, m blockRow, b *block.Block) error {
+	err := a.load(ctx, q, m.first, b)
+	if errors.Is(err, block.ErrDamaged) {
+		a.noteDamage(m, err)
+		b.Reset()
+		return nil
+	}
+	return err
+}
+
+// take reads a block into b and deletes it. One that is damaged is kept aside,
+// and b is empty.
+func (a *archive) take(ctx context.Context, c *sql.Conn, m blockRow, b *block.Block) error {
+	err := a.load(ctx, c, m.first, b)
+	if errors.Is(err, block.ErrDamaged) {
+		a.noteDamage(m, err)
+		b.Reset()
+		_, err = c.ExecContext(ctx, "INSERT INTO damaged SELECT first, last, level, flows, data FROM blocks WHERE first = ?", m.first)
+	}
+	if err != nil {
+		return err
+	}
+	return a.remove(ctx, c, m.first)
 }
 
 func (a *archive) remove(ctx context.Context, c *sql.Conn, first int64) error {

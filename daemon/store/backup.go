@@ -85,6 +85,13 @@ func (s *Store) backup(ctx context.Context) (run BackupRun, err error) {
 	if !any && len(h.Replaced) == 0 {
 		return run, s.trimBackup(ctx, dir)
 	}
+	if full {
+		// Should it be written and not be noted any more, it must not be taken for
+		// another's.
+		if err := s.begunSeries(ctx, h.Identity); err != nil {
+			return run, err
+		}
+	}
 	flows := readLive(tx, where, state.backed)
 	run.Written, err = dir.Write(h, func(write func([]byte) error) error {
 		var b block.Block
@@ -155,6 +162,16 @@ func dirty(ctx context.Context, tx *sql.Tx) ([]int64, error) {
 		ids = append(ids, id)
 	}
 	return ids, rows.Err()
+}
+
+// begunSeries notes that a series is live's own, as part 0 of it.
+func (s *Store) begunSeries(ctx context.Context, series int64) error {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	if _, err := s.w.conn.ExecContext(ctx, "INSERT INTO restored VALUES (?, 0, -1)", series); err != nil {
+		return fmt.Errorf("note that a backup is begun: %w", err)
+	}
+	return nil
 }
 
 func (s *Store) backedUp(ctx context.Context, series, segment, batch int64) error {
@@ -269,7 +286,18 @@ func (s *Store) restore(ctx context.Context, dir *backup.Dir) error {
 		return fmt.Errorf("read live's state: %w", err)
 	}
 	parts := series(dir)
-	if len(parts) == 0 || slices.ContainsFunc(parts, func(i backup.Info) bool { return i.Err == nil && i.Identity == own }) {
+	newest, ok := newestSegment(dir)
+	if !ok || newest.Identity == own {
+		return nil
+	}
+	var ours bool
+	s.w.mu.Lock()
+	err = s.w.conn.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM restored WHERE series = ? AND segment = 0)", newest.Identity).Scan(&ours)
+	s.w.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("read whose the backup is: %w", err)
+	}
+	if ours {
 		return nil
 	}
 	r := &restoring{s: s, dir: dir, replaced: make(map[int64]int64)}

@@ -265,13 +265,16 @@ func (s *Store) forgetArchived(ctx context.Context, a *archive, what Forgetting)
 	if err = errors.Join(err, r.unsettled); err != nil {
 		return r.run.Expired, fmt.Errorf("delete from archive %s: %w", a.path, err)
 	}
-	if what.All {
-		if err := a.transaction(ctx, func(c *sql.Conn) error {
-			_, err := c.ExecContext(ctx, "DELETE FROM sums")
-			return err
-		}); err != nil {
-			return r.run.Expired, fmt.Errorf("delete sums from archive %s: %w", a.path, err)
+	if err := a.transaction(ctx, func(c *sql.Conn) error {
+		// What can not be read may hold it.
+		statement := "DELETE FROM damaged"
+		if what.All {
+			statement += "; DELETE FROM sums"
 		}
+		_, err := c.ExecContext(ctx, statement)
+		return err
+	}); err != nil {
+		return r.run.Expired, fmt.Errorf("delete from archive %s: %w", a.path, err)
 	}
 	return r.run.Expired, s.scrubArchive(context.WithoutCancel(ctx), a)
 }

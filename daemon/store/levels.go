@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -41,6 +42,7 @@ func (s *Store) Archive(ctx context.Context, now time.Time) (run ArchiveRun, err
 	began := time.Now()
 	a, err := s.attachArchive(ctx, true)
 	if err != nil {
+		s.noteRun(run, now, err)
 		return run, err
 	}
 	r := &archiver{s: s, a: a, now: now.UnixMilli(), config: *s.config.Load(), location: s.location(), hour: s.hourStart()}
@@ -89,6 +91,9 @@ func (r *archiver) steps(ctx context.Context) error {
 	}
 	var err error
 	if r.days, err = r.a.days(ctx, r.a.write); err != nil {
+		return err
+	}
+	if err := r.repairSums(ctx); err != nil {
 		return err
 	}
 	for more := true; more; {
@@ -226,6 +231,22 @@ func (r *archiver) checkLevels(ctx context.Context) error {
 		_, err := c.ExecContext(ctx, "UPDATE blocks SET level = 0")
 		return err
 	})
+}
+
+// repairSums makes sums anew that were found to be damaged.
+func (r *archiver) repairSums(ctx context.Context) error {
+	r.a.damage.mu.Lock()
+	days := slices.Collect(maps.Keys(r.a.damage.days))
+	r.a.damage.mu.Unlock()
+	for _, from := range days {
+		if err := r.step(ctx, func(c *sql.Conn) error { return r.sumUp(ctx, c, r.dayOf(from)) }); err != nil {
+			return fmt.Errorf("repair sums: %w", err)
+		}
+		r.a.damage.mu.Lock()
+		delete(r.a.damage.days, from)
+		r.a.damage.mu.Unlock()
+	}
+	return nil
 }
 
 // old is the time before which flows are older than an age, in Unix ms.
@@ -389,10 +410,7 @@ func (r *archiver) rebuild(ctx context.Context, c *sql.Conn, b rebuilding, fresh
 		}
 		m := metas[0]
 		metas = metas[1:]
-		if err := r.a.load(ctx, c, m.first, to); err != nil {
-			return false, err
-		}
-		return true, r.a.remove(ctx, c, m.first)
+		return true, r.a.take(ctx, c, m, to)
 	}}
 	window := int64(-1)
 	if b.level > 0 {
@@ -413,7 +431,9 @@ func (r *archiver) rebuild(ctx context.Context, c *sql.Conn, b rebuilding, fresh
 		return err
 	}
 	taken := int64(0)
-	rest := newMerger(-1, r.hour, r.s.classify)
+	// Of blocks that reach beyond: of the level below, behind; or, where the zone has
+	// changed, into the day before.
+	rest, before := newMerger(-1, r.hour, r.s.classify), newMerger(-1, r.hour, r.s.classify)
 	restLevel := b.level
 	for {
 		stream, err := earlier(ctx, stored, fresh)
@@ -426,12 +446,15 @@ func (r *archiver) rebuild(ctx context.Context, c *sql.Conn, b rebuilding, fresh
 		if stream.filled {
 			m.used()
 			rest.used()
+			before.used()
 			stream.filled = false
 		}
 		f := stream.flow()
 		if f.ID >= b.end {
-			rest.add(&stream.b, f) // of a block of the level below that reaches beyond
+			rest.add(&stream.b, f)
 			restLevel = b.from
+		} else if f.ID < b.day.from<<idShift {
+			before.add(&stream.b, f)
 		} else {
 			m.add(&stream.b, f)
 			taken++
@@ -447,6 +470,9 @@ func (r *archiver) rebuild(ctx context.Context, c *sql.Conn, b rebuilding, fresh
 	}
 	r.run.Merged += taken - int64(m.len())
 	if err := put(); err != nil {
+		return err
+	}
+	if err := r.a.put(ctx, c, b.level, before.take(nil)); err != nil {
 		return err
 	}
 	if err := r.a.put(ctx, c, restLevel, rest.take(nil)); err != nil {
@@ -501,9 +527,10 @@ func (r *archiver) sumUp(ctx context.Context, c *sql.Conn, d span64) error {
 	m := newSummer(d.to, r.hour, r.s.classify)
 	n := 0
 	for _, meta := range metas {
-		if err := r.a.load(ctx, c, meta.first, &r.in); err != nil {
+		if err := r.a.readable(ctx, c, meta, &r.in); err != nil {
 			return err
 		}
+		r.in.Flows = slices.DeleteFunc(r.in.Flows, func(f block.Flow) bool { return f.Start() < d.from || f.Start() >= d.to })
 		m.addAll(&r.in)
 		if m.len() >= mergeFlows {
 			if n, err = r.putSums(ctx, c, d, n, m); err != nil {
@@ -606,7 +633,12 @@ func (r *archiver) shorten(ctx context.Context, metas []blockRow, keep func(*blo
 }
 
 func (r *archiver) shortenBlock(ctx context.Context, c *sql.Conn, m blockRow, keep func(*block.Flow) bool) (deleted int64, err error) {
-	if err := r.a.load(ctx, c, m.first, &r.in); err != nil {
+	err = r.a.load(ctx, c, m.first, &r.in)
+	if errors.Is(err, block.ErrDamaged) {
+		var none block.Block
+		return 0, r.a.take(ctx, c, m, &none)
+	}
+	if err != nil {
 		return 0, err
 	}
 	left := slices.DeleteFunc(r.in.Flows, func(f block.Flow) bool { return !keep(&f) })

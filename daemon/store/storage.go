@@ -32,6 +32,7 @@ type Storage struct {
 	Flows    int64   // rows
 	Oldest   int64   // start of its first flow, Unix ms; 0 if there is none
 	Levels   []int64 // rows by level
+	Lost     int64   // rows in parts of it that are damaged
 
 	Ran     int64      // when the last run that was whole ended, Unix ms; 0: never
 	LastRun ArchiveRun // of this process
@@ -168,6 +169,17 @@ func (a *archive) describe(ctx context.Context, st *Storage) error {
 		return fmt.Errorf("describe archive %s: %w", a.path, err)
 	}
 	st.Oldest >>= idShift
+	if err := a.read.QueryRowContext(ctx, "SELECT coalesce(sum(flows), 0) FROM damaged").Scan(&st.Lost); err != nil {
+		return fmt.Errorf("describe archive %s: %w", a.path, err)
+	}
+	a.damage.mu.Lock()
+	for first, n := range a.damage.blocks {
+		var there bool
+		if err := a.read.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM blocks WHERE first = ?)", first).Scan(&there); err == nil && there {
+			st.Lost += n
+		}
+	}
+	a.damage.mu.Unlock()
 	rows, err := a.read.QueryContext(ctx, "SELECT level, sum(flows) FROM blocks GROUP BY level ORDER BY level")
 	if err != nil {
 		return fmt.Errorf("describe archive %s: %w", a.path, err)

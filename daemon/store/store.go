@@ -22,6 +22,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"pakon/daemon/store/backup"
@@ -98,7 +99,9 @@ func (s *Store) Close() error {
 	var err error
 	s.closing.Do(func() {
 		s.tasks.Wait()
-		err = errors.Join(s.detachArchive(), s.read.Close(), s.w.close(), s.lock.Close())
+		err = errors.Join(s.detachArchive(), s.read.Close(), s.w.close(),
+			// A child that is just being started holds the lock, too, until it is given up.
+			syscall.Flock(int(s.lock.Fd()), syscall.LOCK_UN), s.lock.Close())
 		if err != nil {
 			err = fmt.Errorf("close database %s: %w", s.path, err)
 		}

@@ -111,7 +111,7 @@ func (v *view) scanArchive(ctx context.Context, f Filter, daily bool, do func(*s
 		if d, ok := dayIn(days, m.first>>idShift); ok && m.last>>idShift < d.to {
 			continue
 		}
-		if err := v.a.load(ctx, v.archive, m.first, b.Block); err != nil {
+		if err := v.a.readable(ctx, v.archive, m, b.Block); err != nil {
 			return err
 		}
 		if len(days) > 0 {
@@ -168,7 +168,8 @@ func (v *view) sums(ctx context.Context, d span64, b *scanned, do func(*scanned)
 			return fmt.Errorf("read sums of %s: %w", v.a.path, err)
 		}
 		if err := block.Decode(b.Block, data); err != nil {
-			return fmt.Errorf("read sums of the day from %d in %s: %w", d.from, v.a.path, err)
+			v.a.noteDamagedSums(d.from, err)
+			continue
 		}
 		if err := do(b); err != nil {
 			return err
@@ -207,7 +208,7 @@ func (s *Store) archivedRows(ctx context.Context, v *view, q Query, after positi
 	var rows []Row
 	var b block.Block
 	for _, meta := range metas {
-		if err := v.a.load(ctx, v.archive, meta.first, &b); err != nil {
+		if err := v.a.readable(ctx, v.archive, meta, &b); err != nil {
 			return nil, err
 		}
 		m.read(&b)

@@ -9,6 +9,15 @@ CREATE TABLE blocks (
 	data  BLOB NOT NULL
 ) STRICT;
 
+-- Blocks that could not be read any more, for whoever can.
+CREATE TABLE damaged (
+	first INTEGER NOT NULL,
+	last  INTEGER NOT NULL,
+	level INTEGER NOT NULL,
+	flows INTEGER NOT NULL,
+	data  BLOB NOT NULL
+) STRICT;
+
 -- The flows of a day that are archived, summed up by client, far end, port,
 -- protocol and direction; as blocks, too.
 CREATE TABLE sums (
