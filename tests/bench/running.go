@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"pakon/tests/figures"
-	"pakon/tests/household"
 	"pakon/tests/router"
 )
 
@@ -18,7 +17,7 @@ const runningConns = 5000
 // running measures the daemon's memory with a day of flows and very many
 // connections that go on, while the day is walked through. It needs a router,
 // and so root: without, there is no such figure.
-func running(ctx context.Context, r *figures.Report, pakon string, rows int) error {
+func running(ctx context.Context, b *bench) error {
 	home, err := router.Start(router.Household())
 	if errors.Is(err, router.ErrNeedsRoot) {
 		fmt.Fprintf(os.Stderr, "bench: daemon_rss_mb is not measured: %v\n", err)
@@ -38,26 +37,17 @@ func running(ctx context.Context, r *figures.Report, pakon string, rows int) err
 			return err
 		}
 	}
-	cfg := household.Default()
-	cfg.P2P, cfg.Rows, cfg.End = 0, rows, time.Now()
-	lines, _, err := generate(cfg)
-	if err != nil {
-		return err
-	}
-	d, err := startDaemon(ctx, pakon, home.Do)
+	d, err := startDaemon(ctx, b.pakon, home.Do)
 	if err != nil {
 		return err
 	}
 	defer d.stop()
-	if err := d.feed(lines, 0); err != nil {
-		return err
-	}
-	if err := d.waitStored(ctx); err != nil {
+	if _, err := d.record(ctx, variants[0].day(0, b.flows, time.Now())); err != nil {
 		return err
 	}
 	// On a router with these networks a few more of the household's connections
 	// were opened by a device than without.
-	_, _, flows, err := d.walk(ctx)
+	_, _, flows, err := d.walk(ctx, query{}, nil)
 	if err != nil {
 		return err
 	}
@@ -84,18 +74,16 @@ func running(ctx context.Context, r *figures.Report, pakon string, rows int) err
 		}
 	}
 	for range 3 {
-		_, _, n, err := d.walk(ctx)
+		_, _, n, err := d.walk(ctx, query{}, nil)
 		if err != nil {
 			return err
 		}
-		if n != flows+runningConns {
-			return fmt.Errorf("the pages hold %d flows, want %d", n, flows+runningConns)
-		}
+		b.check(n == flows+runningConns, "running: the pages hold %d flows, want %d", n, flows+runningConns)
 	}
 	rss, err := d.memory("VmHWM")
 	if err != nil {
 		return err
 	}
-	r.Add("daemon_rss_mb", rss, "MB", figures.Below(24))
+	b.Add("daemon_rss_mb", rss, "MB", figures.Below(24))
 	return d.stop()
 }

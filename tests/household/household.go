@@ -20,6 +20,7 @@ import (
 // Config says what household to make, and how much of its life.
 type Config struct {
 	Seed    uint64
+	Life    uint64    // what happens: the same seed and another life is the same household at another time
 	Events  int       // stop after so many events; 0: no limit
 	Rows    int       // stop after so many rows; 0: no limit. One of the two must be given
 	Days    float64   // the time that the events are spread over, at most 366

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -46,6 +47,30 @@ func TestSameSeedSameHousehold(t *testing.T) {
 	}
 	if sum(1, 7) == sum(1, 8) {
 		t.Error("both formats are the same")
+	}
+}
+
+func TestAnotherLifeOfTheSameHousehold(t *testing.T) {
+	one, other := config(5000, 7), config(5000, 7)
+	other.Life = 1
+	devices, err := Devices(one)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := Devices(other); err != nil || fmt.Sprint(again) != fmt.Sprint(devices) {
+		t.Errorf("the devices are %v, %v: want %v", again, err, devices)
+	}
+	events, rows := generate(t, one)
+	otherEvents, otherRows := generate(t, other)
+	if bytes.Equal(events, otherEvents) {
+		t.Error("the same happens")
+	}
+	names := make(map[string]bool)
+	for _, r := range rows {
+		names[r.Name] = true
+	}
+	if !slices.ContainsFunc(otherRows, func(r Row) bool { return r.Name != "" && names[r.Name] }) {
+		t.Error("no name is met again")
 	}
 }
 

@@ -40,7 +40,7 @@ type life struct {
 }
 
 func newLife(cfg Config, w io.Writer, row func(*Row)) *life {
-	l := &life{cfg: cfg, w: newWorld(cfg), r: rand.New(rand.NewPCG(cfg.Seed, 2)), row: row}
+	l := &life{cfg: cfg, w: newWorld(cfg), r: rand.New(rand.NewPCG(cfg.Seed, 2+cfg.Life)), row: row}
 	if w != nil {
 		l.out = bufio.NewWriterSize(w, 1<<18)
 	}
