@@ -190,7 +190,7 @@ func censusOf(t testing.TB, s *Store) census {
 }
 
 // checkSums compares the sums of the archive's days with its flows. All days but
-// the newest must have some.
+// the newest have some.
 func checkSums(t testing.TB, s *Store, blocks []*block.Block) {
 	t.Helper()
 	a := s.archive.Load()
@@ -239,7 +239,7 @@ func checkSums(t testing.TB, s *Store, blocks []*block.Block) {
 			}
 		}
 	}
-	if len(without) > 1 {
+	if len(without) > 2 { // one that was not over, and one since which no run has come to its end
 		t.Errorf("%d days have no sums", len(without))
 	}
 	sameCensus(t, "sums", got.byDay(), want.byDay())

@@ -76,6 +76,7 @@ func (s *Store) forget(ctx context.Context, what Forgetting) (deleted int64, err
 		}
 	}
 	s.ahead.forget()
+	s.decoded.forget()
 	if err := s.forgetBackup(ctx, what); err != nil {
 		return deleted, err
 	}

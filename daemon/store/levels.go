@@ -101,6 +101,9 @@ func (r *archiver) steps(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := r.sumDays(ctx); err != nil {
+		return err
+	}
 	for level := range r.config.Rules {
 		for more := true; more; {
 			if more, err = r.raise(ctx, level+1); err != nil {
@@ -231,6 +234,32 @@ func (r *archiver) checkLevels(ctx context.Context) error {
 		_, err := c.ExecContext(ctx, "UPDATE blocks SET level = 0")
 		return err
 	})
+}
+
+// sumDays makes the sums of days that are over and got none: nothing of them came
+// any more when they were.
+func (r *archiver) sumDays(ctx context.Context) error {
+	summed, err := r.a.days(ctx, r.a.write)
+	if err != nil {
+		return err
+	}
+	metas, err := r.a.metas(ctx, r.a.write, 0, 1<<63-1)
+	if err != nil {
+		return err
+	}
+	for _, m := range metas {
+		d := r.dayOf(m.first >> idShift)
+		if _, ok := dayIn(summed, d.from); ok || d.to > r.old(liveFor) {
+			continue
+		}
+		if err := r.step(ctx, func(c *sql.Conn) error { return r.sumUp(ctx, c, d) }); err != nil {
+			return fmt.Errorf("sum up the day from %d: %w", d.from, err)
+		}
+		if summed, err = r.a.days(ctx, r.a.write); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // repairSums makes sums anew that were found to be damaged.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"pakon/daemon/client"
@@ -256,34 +255,44 @@ type span struct {
 	condition
 }
 
-// spans are the parts of the table where the flows of a window are found. A
-// flow that overlaps it but began more than longFlow earlier is long, and so in
-// an index.
-func (f Filter) spans(ctx context.Context, db querier) ([]span, error) {
-	table := span{table: "flows AS f"}
+// spans are the parts of the table where the flows of a window are found whose
+// ids are in [lo, hi). A flow that overlaps the window but began more than
+// longFlow earlier is long, and so in an index; long tells whether to look there.
+// Bounds are one each: SQLite goes by the first that it meets.
+func (f Filter) spans(lo, hi int64, long bool) []span {
 	if f.End > 0 {
-		table.and("f.id < ?", f.End<<idShift)
-	}
-	if f.Start == 0 {
-		return []span{table}, nil
+		hi = min(hi, f.End<<idShift)
 	}
 	if f.End > 0 && f.End <= f.Start {
-		table.and("0")
-		return []span{table}, nil
+		hi = lo
+	}
+	table := span{table: "flows AS f"}
+	if f.Start == 0 {
+		table.and("f.id >= ? AND f.id < ?", lo, hi)
+		return []span{table}
 	}
 	from := max(f.Start-longFlow, 0) << idShift
-	table.and("f.id >= ? AND (f.id >> 12) + f.duration >= ?", from, f.Start)
-	long := span{table: "flows AS f INDEXED BY long_flows"}
-	long.and("f.duration >= 3600000 AND f.id < ? AND (f.id >> 12) + f.duration >= ?", from, f.Start)
-	var exists bool
-	err := db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+long.table+" WHERE "+long.String()+")", long.args...).Scan(&exists)
+	table.and("f.id >= ? AND f.id < ? AND (f.id >> 12) + f.duration >= ?", max(lo, from), hi, f.Start)
+	if !long {
+		return []span{table}
+	}
+	older := span{table: "flows AS f INDEXED BY long_flows"}
+	older.and("f.duration >= 3600000 AND f.id >= ? AND f.id < ? AND (f.id >> 12) + f.duration >= ?", lo, min(from, hi), f.Start)
+	return []span{table, older}
+}
+
+// hasLong tells whether long flows reach into the window that began more than
+// longFlow before it.
+func (f Filter) hasLong(ctx context.Context, db querier) (exists bool, err error) {
+	if f.Start == 0 {
+		return false, nil
+	}
+	older := f.spans(0, noBound, true)[1]
+	err = db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+older.table+" WHERE "+older.String()+")", older.args...).Scan(&exists)
 	if err != nil {
-		return nil, err
+		return false, fmt.Errorf("look for long flows: %w", err)
 	}
-	if !exists {
-		return []span{table}, nil
-	}
-	return []span{table, long}, nil
+	return exists, nil
 }
 
 // joinNames joins the names of flows.
@@ -330,17 +339,23 @@ func (s *Store) fetchByTime(ctx context.Context, q Query, after position, limit 
 	if err != nil {
 		return nil, err
 	}
-	spans, err := q.spans(ctx, s.read)
+	long, err := q.hasLong(ctx, s.read)
 	if err != nil {
 		return nil, err
 	}
-	statement := func(bound int64, c condition) (string, []any) {
-		c = condition{slices.Clone(c.sql), slices.Clone(c.args)}
-		c.and("f.id < ?", bound)
-		query, args := flowRows(q, spans, c, after)
+	lo, hi := int64(0), int64(noBound)
+	switch {
+	case after.first:
+	case q.Descending:
+		hi = after.id
+	default:
+		lo = after.id + 1
+	}
+	statement := func(lo, hi int64, c condition) (string, []any) {
+		query, args := flowRows(q, q.spans(lo, hi, long), c)
 		return query, append(args, limit)
 	}
-	query, _ := statement(noBound, c)
+	query, _ := statement(lo, hi, c)
 	// Before the view, which holds a connection that this may need.
 	kept, err := s.prepared.get(ctx, s.read, query)
 	if err != nil {
@@ -357,27 +372,25 @@ func (s *Store) fetchByTime(ctx context.Context, q Query, after position, limit 
 		kept = nil
 	}
 	if q.Descending {
-		query, args := statement(noBound, c)
+		query, args := statement(lo, hi, c)
 		live, err := s.readRows(ctx, v.live, q, kept, query, args, since)
 		if err != nil {
 			return nil, err
 		}
-		bound := int64(-1)
 		if len(live) == limit {
-			bound = live[limit-1].id
+			lo = live[limit-1].id
 		}
-		archived, err := s.archivedRows(ctx, v, q, after, bound, limit)
+		archived, err := s.archivedRows(ctx, v, q, lo, hi, limit)
 		return mergeRows(archived, live, true, limit), err
 	}
-	archived, err := s.archivedRows(ctx, v, q, after, noBound, limit)
+	archived, err := s.archivedRows(ctx, v, q, lo, hi, limit)
 	if err != nil {
 		return nil, err
 	}
-	bound := int64(noBound)
 	if len(archived) == limit {
-		bound = archived[limit-1].id
+		hi = archived[limit-1].id
 	}
-	query, args := statement(bound, c)
+	query, args := statement(lo, hi, c)
 	live, err := s.readRows(ctx, v.live, q, kept, query, args, since)
 	return mergeRows(archived, live, false, limit), err
 }
@@ -467,13 +480,10 @@ func readHours(ctx context.Context, hoursOf *sql.Stmt, id int64, hours []block.H
 
 // flowRows is the statement for single flows, in order of time. What they refer
 // to is looked up afterwards: it repeats.
-func flowRows(q Query, spans []span, c condition, after position) (string, []any) {
-	op, order := " > ?", " ORDER BY id LIMIT ?"
+func flowRows(q Query, spans []span, c condition) (string, []any) {
+	order := " ORDER BY id LIMIT ?"
 	if q.Descending {
-		op, order = " < ?", " ORDER BY id DESC LIMIT ?"
-	}
-	if !after.first {
-		c.and("f.id"+op, after.id)
+		order = " ORDER BY id DESC LIMIT ?"
 	}
 	joins := ""
 	if !q.All {

@@ -1,12 +1,15 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+
+	"golang.org/x/sync/errgroup"
 
 	"pakon/daemon/store/block"
 )
@@ -21,28 +24,64 @@ type scanned struct {
 // batch. It calls do with one block after the other, of at most blockFlows flows,
 // and uses its memory again for the next. An error of do ends the scan. If daily
 // is set, one flow may stand for all of a whole day that belong together.
+//
+// While do works on a block, the next is being read.
 func (v *view) scan(ctx context.Context, f Filter, batch int64, daily bool, do func(*scanned) error) error {
-	if err := v.scanArchive(ctx, f, daily, do); err != nil {
-		return err
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	full, free := make(chan *scanned), make(chan *scanned, 2)
+	for range cap(free) {
+		free <- &scanned{Block: new(block.Block)}
 	}
-	return v.scanLive(ctx, f, batch, do)
+	// next gives a block away and takes another.
+	next := func(b *scanned) (*scanned, error) {
+		select {
+		case full <- b:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		select {
+		case b := <-free:
+			return b, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	var g errgroup.Group
+	g.Go(func() error {
+		defer close(full)
+		b, err := v.scanArchive(ctx, f, daily, <-free, next)
+		if err != nil {
+			return err
+		}
+		return v.scanLive(ctx, f, batch, b, next)
+	})
+	var failed error
+	for b := range full {
+		if failed == nil {
+			if failed = do(b); failed != nil {
+				cancel()
+			}
+		}
+		free <- b
+	}
+	return cmp.Or(failed, g.Wait())
 }
 
-// scanLive does what scan does for the live database.
-func (v *view) scanLive(ctx context.Context, f Filter, batch int64, do func(*scanned) error) error {
-	tx := v.live
-	spans, err := f.spans(ctx, tx)
+// scanLive does what scan does for the live database. It fills b, gives it to
+// next, and goes on with what that returns.
+func (v *view) scanLive(ctx context.Context, f Filter, batch int64, b *scanned, next func(*scanned) (*scanned, error)) error {
+	long, err := f.hasLong(ctx, v.live)
 	if err != nil {
-		return fmt.Errorf("look for long flows: %w", err)
+		return err
 	}
 	var c condition
 	c.and("f.batch <= ?", batch)
 	f.whose(&c)
 	v.current(&c)
-	r := newRowReader(tx)
-	b := &scanned{Block: new(block.Block), live: true}
+	r := newRowReader(v.live)
 	// The second span, if there is one, has the older flows.
-	for _, part := range slices.Backward(spans) {
+	for _, part := range slices.Backward(f.spans(0, noBound, long)) {
 		query, args := selectFlows(columns, "", []span{part}, c)
 		r.begin(query+" ORDER BY id", args)
 		for {
@@ -53,7 +92,8 @@ func (v *view) scanLive(ctx context.Context, f Filter, batch int64, do func(*sca
 			if !ok {
 				break
 			}
-			if err := do(b); err != nil {
+			b.live = true
+			if b, err = next(b); err != nil {
 				return errors.Join(err, r.close())
 			}
 		}

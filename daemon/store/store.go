@@ -83,6 +83,7 @@ type Store struct {
 	closing  sync.Once
 
 	ahead    ahead
+	decoded  decoded
 	known    known
 	prepared prepared
 	w        writer

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"pakon/daemon/flow"
 	"pakon/daemon/name"
@@ -82,37 +83,32 @@ func (v *view) current(c *condition) {
 	c.and("NOT ("+moved+")", args...)
 }
 
-// archived are the blocks that may hold flows which a window wants, in order.
-func (v *view) archived(ctx context.Context, w window) ([]blockRow, error) {
+// scanArchive does what scan does for the archive. It fills b, gives it to next,
+// and goes on with what that returns.
+func (v *view) scanArchive(ctx context.Context, f Filter, daily bool, b *scanned, next func(*scanned) (*scanned, error)) (*scanned, error) {
+	w := f.window()
 	if v.archive == nil || w.end <= w.start {
-		return nil, nil
+		return b, nil
 	}
 	metas, err := v.a.metas(ctx, v.archive, 0, min(w.end, maxTime+1)<<idShift)
 	if err != nil {
-		return nil, err
+		return b, err
 	}
-	return slices.DeleteFunc(metas, func(m blockRow) bool { return m.ends < w.start }), nil
-}
-
-// scanArchive does what scan does for the archive.
-func (v *view) scanArchive(ctx context.Context, f Filter, daily bool, do func(*scanned) error) error {
-	metas, err := v.archived(ctx, f.window())
-	if err != nil || len(metas) == 0 {
-		return err
-	}
-	b := &scanned{Block: new(block.Block)}
 	var days []span64
 	if daily {
-		if days, err = v.days(ctx, f.window()); err != nil {
-			return err
+		if days, err = v.days(ctx, w); err != nil {
+			return b, err
 		}
 	}
 	for _, m := range metas {
+		if m.ends < w.start {
+			continue
+		}
 		if d, ok := dayIn(days, m.first>>idShift); ok && m.last>>idShift < d.to {
 			continue
 		}
 		if err := v.a.readable(ctx, v.archive, m, b.Block); err != nil {
-			return err
+			return b, err
 		}
 		if len(days) > 0 {
 			b.Flows = slices.DeleteFunc(b.Flows, func(f block.Flow) bool {
@@ -120,16 +116,17 @@ func (v *view) scanArchive(ctx context.Context, f Filter, daily bool, do func(*s
 				return summed
 			})
 		}
-		if err := do(b); err != nil {
-			return err
+		b.live = false
+		if b, err = next(b); err != nil {
+			return b, err
 		}
 	}
 	for _, d := range days {
-		if err := v.sums(ctx, d, b, do); err != nil {
-			return err
+		if b, err = v.sums(ctx, d, b, next); err != nil {
+			return b, err
 		}
 	}
-	return nil
+	return b, nil
 }
 
 // days are the days with sums that lie in a window as a whole, in order.
@@ -155,89 +152,141 @@ func dayIn(days []span64, ms int64) (span64, bool) {
 	return span64{}, false
 }
 
-// sums gives the sums of a day.
-func (v *view) sums(ctx context.Context, d span64, b *scanned, do func(*scanned) error) error {
+// sums gives the sums of a day, as scanArchive does.
+func (v *view) sums(ctx context.Context, d span64, b *scanned, next func(*scanned) (*scanned, error)) (*scanned, error) {
 	rows, err := v.archive.QueryContext(ctx, "SELECT data FROM sums WHERE day = ? ORDER BY part", d.from)
 	if err != nil {
-		return fmt.Errorf("read sums of %s: %w", v.a.path, err)
+		return b, fmt.Errorf("read sums of %s: %w", v.a.path, err)
 	}
 	defer rows.Close()
 	var data sql.RawBytes
 	for rows.Next() {
 		if err := rows.Scan(&data); err != nil {
-			return fmt.Errorf("read sums of %s: %w", v.a.path, err)
+			return b, fmt.Errorf("read sums of %s: %w", v.a.path, err)
 		}
 		if err := block.Decode(b.Block, data); err != nil {
 			v.a.noteDamagedSums(d.from, err)
 			continue
 		}
-		if err := do(b); err != nil {
-			return err
+		b.live = false
+		if b, err = next(b); err != nil {
+			return b, err
 		}
 	}
-	return errors.Join(rows.Err(), rows.Close())
+	return b, errors.Join(rows.Err(), rows.Close())
 }
 
-// archivedRows are the first rows of the archive, at most limit, that q wants, in
-// its order of time, after a position and before the id bound.
-func (s *Store) archivedRows(ctx context.Context, v *view, q Query, after position, bound int64, limit int) ([]Row, error) {
-	metas, err := v.archived(ctx, q.window())
-	if err != nil || len(metas) == 0 {
-		return nil, err
+// decoded is a block of the archive that was read last: who walks through it page
+// by page asks for it many times.
+type decoded struct {
+	mu   sync.Mutex
+	of   *archive
+	meta blockRow
+	b    *block.Block
+}
+
+// take returns the block if it is that of the archive, and is as it was.
+func (d *decoded) take(a *archive, m blockRow) *block.Block {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.of != a || d.meta != m {
+		return nil
 	}
-	beyond := func(id, limit int64) bool { // whether id comes after limit
-		if q.Descending {
-			return id < limit
-		}
-		return id > limit
+	b := d.b
+	d.of, d.b = nil, nil
+	return b
+}
+
+// keep keeps a block for the next one.
+func (d *decoded) keep(a *archive, m blockRow, b *block.Block) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.of, d.meta, d.b = a, m, b
+}
+
+// forget drops what is kept.
+func (d *decoded) forget() { d.keep(nil, blockRow{}, nil) }
+
+// archivedRows are the first rows of the archive, at most limit, that q wants and
+// whose ids are in [lo, hi), in its order of time.
+func (s *Store) archivedRows(ctx context.Context, v *view, q Query, lo, hi int64, limit int) ([]Row, error) {
+	w := q.window()
+	if v.archive == nil || w.end <= w.start {
+		return nil, nil
 	}
-	metas = slices.DeleteFunc(metas, func(m blockRow) bool {
-		first, last := m.first, m.last
-		if q.Descending {
-			first, last = last, first
-		}
-		return !after.first && !beyond(last, after.id) || !beyond(bound, first)
-	})
-	if q.Descending {
-		slices.Reverse(metas)
-	}
+	hi = min(hi, min(w.end, maxTime+1)<<idShift)
 	m, err := s.newMatcher(q.Filter, true)
 	if err != nil {
 		return nil, err
 	}
 	var rows []Row
-	var b block.Block
-	for _, meta := range metas {
-		if err := v.a.readable(ctx, v.archive, meta, &b); err != nil {
-			return nil, err
+	for lo < hi {
+		meta, ok, err := v.nextBlock(ctx, q.Descending, lo, hi, w.start)
+		if !ok || err != nil {
+			return rows, err
 		}
-		m.read(&b)
+		b := s.decoded.take(v.a, meta)
+		if b == nil {
+			b = new(block.Block)
+			if err := v.a.readable(ctx, v.archive, meta, b); err != nil {
+				return nil, err
+			}
+		}
+		rows = m.rows(rows, b, q.Descending, lo, hi, w, limit)
+		s.decoded.keep(v.a, meta, b)
+		if len(rows) == limit {
+			return rows, nil
+		}
 		if q.Descending {
-			slices.Reverse(b.Flows)
-		}
-		at := 0
-		if !after.first {
-			at, _ = slices.BinarySearchFunc(b.Flows, after.id, func(f block.Flow, id int64) int {
-				if beyond(f.ID, id) {
-					return 1
-				}
-				return -1
-			})
-		}
-		for i := at; i < len(b.Flows); i++ {
-			f := &b.Flows[i]
-			if !beyond(bound, f.ID) {
-				return rows, nil
-			}
-			if !m.wants(f) {
-				continue
-			}
-			if rows = append(rows, m.row(&b, f, q.window())); len(rows) == limit {
-				return rows, nil
-			}
+			hi = meta.first
+		} else {
+			lo = meta.last + 1
 		}
 	}
 	return rows, nil
+}
+
+// nextBlock is the first block, or the last, that holds ids in [lo, hi) and a flow
+// that ends at ends (Unix ms) or later.
+func (v *view) nextBlock(ctx context.Context, last bool, lo, hi, ends int64) (m blockRow, ok bool, err error) {
+	order := "ORDER BY first LIMIT 1"
+	if last {
+		order = "ORDER BY first DESC LIMIT 1"
+	}
+	// Blocks do not overlap: the one in which lo lies is the last that begins before.
+	err = v.archive.QueryRowContext(ctx, `SELECT first, last, level, ends, flows FROM blocks
+		WHERE first >= coalesce((SELECT max(first) FROM blocks WHERE first <= ?1), 0) AND first < ?2 AND last >= ?1 AND ends >= ?3 `+order,
+		lo, hi, ends).Scan(&m.first, &m.last, &m.level, &m.ends, &m.flows)
+	if errors.Is(err, sql.ErrNoRows) {
+		return m, false, nil
+	}
+	if err != nil {
+		return m, false, fmt.Errorf("look for a block of %s: %w", v.a.path, err)
+	}
+	return m, true, nil
+}
+
+// rows appends the flows of a block that are wanted and whose ids are in [lo, hi),
+// until there are limit rows.
+func (m *matcher) rows(rows []Row, b *block.Block, descending bool, lo, hi int64, w window, limit int) []Row {
+	m.read(b)
+	at := func(id int64) int {
+		i, _ := slices.BinarySearchFunc(b.Flows, id, func(f block.Flow, id int64) int { return cmp.Compare(f.ID, id) })
+		return i
+	}
+	from, to := at(lo), at(hi)
+	for n := range to - from {
+		i := from + n
+		if descending {
+			i = to - 1 - n
+		}
+		if f := &b.Flows[i]; m.wants(f) {
+			if rows = append(rows, m.row(b, f, w)); len(rows) == limit {
+				break
+			}
+		}
+	}
+	return rows
 }
 
 // row is a flow of the block that m has read last.
