@@ -17,8 +17,9 @@ import (
 // forget deletes flows wherever they are, and what is remembered of those that
 // go on. It returns how many were deleted. Where the drive is not there, the rest
 // is deleted all the same, and the error says so.
-func (d *daemon) forget(ctx context.Context, f store.Forgetting) (deleted int64, err error) {
-	err = d.keeper.ask(ctx, func(ctx context.Context) error {
+func (d *daemon) forget(ctx context.Context, f store.Forgetting) (int64, error) {
+	var deleted int64
+	err := d.keeper.ask(ctx, func(ctx context.Context) error {
 		matches := forgets(f, d.classify)
 		running := d.table.Forget(time.Now().UnixMilli(), matches)
 		// Devices are known for their flows, but not by the names of far ends.

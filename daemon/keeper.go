@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -49,6 +51,9 @@ type keeperStore interface {
 	Detach() error
 	Archive(ctx context.Context, now time.Time) (store.ArchiveRun, error)
 	Backup(context.Context) (store.BackupRun, error)
+	// Clock and SetClock keep by which clock flows were recorded so far.
+	Clock(context.Context) (string, error)
+	SetClock(ctx context.Context, said string) error
 	// Shift moves the flows that start before a time (Unix ms) by so many ms.
 	Shift(ctx context.Context, before, by int64) error
 	// Import takes what the original has left, if there is any.
@@ -81,6 +86,7 @@ type keeper struct {
 	look    func(path string) lies
 	judge   clock.Judge
 	started time.Time
+	boot    string // tells this boot of the machine from others
 
 	mounts, clock, config chan struct{} // hold one each: something has changed
 	requests              chan request
@@ -146,11 +152,21 @@ type request struct {
 
 func newKeeper(store keeperStore, log *slog.Logger) *keeper {
 	return &keeper{
-		store: store, log: log, now: time.Now, offset: clock.Offset, look: lookAt, started: time.Now(),
+		store: store, log: log, now: time.Now, offset: clock.Offset, look: lookAt, started: time.Now(), boot: bootID(),
 		jumped: func(context.Context, int64, int64) {}, lastOffset: clock.Offset(),
 		mounts: make(chan struct{}, 1), clock: make(chan struct{}, 1), config: make(chan struct{}, 1),
 		requests: make(chan request), asking: make(chan struct{}, maxAsking), ended: make(chan struct{}),
 	}
+}
+
+// bootID tells this boot of the machine from others; "" if that is not known
+// (random(4)).
+func bootID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
 }
 
 // tell notes a change for the goroutine that runs.
@@ -169,6 +185,8 @@ func (k *keeper) configured()    { tell(k.config) }
 // run does what is due until ctx ends; a task that runs then ends soon.
 func (k *keeper) run(ctx context.Context) error {
 	defer close(k.ended)
+	k.takeClock(ctx)
+	k.noteClock(ctx)
 	k.attach(ctx)
 	k.believe(ctx)
 	k.plan(ctx)
@@ -411,8 +429,13 @@ func (k *keeper) archive(ctx context.Context) (run store.ArchiveRun, err error) 
 // plausible tells whether the clock can be believed, and why not; the first time
 // that it can not, the log, too.
 func (k *keeper) plausible(ctx context.Context, now, newest time.Time) (ok bool, why string) {
-	if last := k.lastRun(ctx); last.After(newest) {
-		newest = last
+	return k.judged(now, newest, k.lastRun(ctx))
+}
+
+// judged does so where it is known when the archive last ran.
+func (k *keeper) judged(now, newest, ran time.Time) (ok bool, why string) {
+	if ran.After(newest) {
+		newest = ran
 	}
 	ok, why = k.judge.Plausible(now, newest, k.settings().archive.Keep)
 	before := ""
@@ -439,6 +462,28 @@ func (k *keeper) backup(ctx context.Context) (run store.BackupRun, err error) {
 	return run, err
 }
 
+// takeClock takes up the clock by which an earlier run of this boot has recorded:
+// it may have been set since.
+func (k *keeper) takeClock(ctx context.Context) {
+	said, err := k.store.Clock(ctx)
+	if err != nil {
+		k.log.Error("whether the clock was set while Pakon did not run is not known", "err", err)
+	}
+	if boot, offset, ok := strings.Cut(said, " "); ok && boot == k.boot {
+		if n, err := strconv.ParseInt(offset, 10, 64); err == nil {
+			k.lastOffset = n
+		}
+	}
+	k.keepClock(ctx)
+}
+
+// keepClock keeps the clock for a later run.
+func (k *keeper) keepClock(ctx context.Context) {
+	if err := k.store.SetClock(ctx, fmt.Sprintf("%s %d", k.boot, k.lastOffset)); err != nil && ctx.Err() == nil {
+		k.log.Error("the clock is not kept for the next start", "err", err)
+	}
+}
+
 // noteClock looks whether the wall clock was set. What was recorded before it was
 // set for the first time is moved to when it was.
 func (k *keeper) noteClock(ctx context.Context) {
@@ -452,11 +497,12 @@ func (k *keeper) noteClock(ctx context.Context) {
 	last := now.UnixMilli() - by
 	k.log.Info("the clock was set", "by", time.Duration(by)*time.Millisecond, "now", now.Round(time.Second))
 	k.jumped(ctx, last, by)
-	if earliest := clock.Earliest.UnixMilli(); last < earliest && now.UnixMilli() >= earliest {
+	if last < clock.Earliest.UnixMilli() {
 		if err := k.store.Shift(ctx, last+1, by); err != nil && ctx.Err() == nil {
 			k.log.Error("flows keep the times of a clock that was not set", "err", err)
 		}
 	}
+	k.keepClock(ctx)
 	if k.state().doubt != "" {
 		k.retryAt = time.Time{} // what waited for the clock is planned anew
 	}
@@ -567,9 +613,9 @@ func (k *keeper) Backup(ctx context.Context) (store.BackupRun, error) {
 // status tells how the archive and the backup are. newest is the start of the
 // newest flow stored, zero if there is none.
 func (k *keeper) status(ctx context.Context, s *api.Status, newest time.Time) {
-	s.Clock.Plausible, s.Clock.Why = k.plausible(ctx, k.now(), newest)
-	state, path := k.state(), k.settings().archive.Path
 	st, err := k.store.Storage(ctx)
+	s.Clock.Plausible, s.Clock.Why = k.judged(k.now(), newest, unixMilli(st.Ran))
+	state, path := k.state(), k.settings().archive.Path
 	s.Archive = api.ArchiveStatus{
 		Path: path, Bytes: st.Bytes, Flows: st.Flows, Oldest: unixMilli(st.Oldest),
 		Lost: st.Lost, ReadOnly: st.ReadOnly, LastRun: unixMilli(st.Ran), Run: st.LastRun,

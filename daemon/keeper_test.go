@@ -25,6 +25,7 @@ import (
 
 // keptStore is a store that notes what it is asked for, and when.
 type keptStore struct {
+	clock  string
 	mu     sync.Mutex
 	calls  []string
 	st     store.Storage
@@ -77,6 +78,19 @@ func (s *keptStore) Backup(ctx context.Context) (store.BackupRun, error) {
 }
 
 func (s *keptStore) Detach() error { return nil }
+
+func (s *keptStore) Clock(context.Context) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.clock, nil
+}
+
+func (s *keptStore) SetClock(_ context.Context, said string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clock = said
+	return nil
+}
 
 func (s *keptStore) Shift(ctx context.Context, before, by int64) error {
 	s.shifts = append(s.shifts, [2]int64{before, by})

@@ -457,7 +457,8 @@ func (s *Store) drain() {
 		defer s.querying.Unlock()
 		s.w.mu.Lock()
 		defer s.w.mu.Unlock()
-		if _, err := s.w.conn.ExecContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+		// A backup or a slice that is moved may be reading: that is not waited for.
+		if _, err := s.w.conn.ExecContext(context.Background(), "PRAGMA busy_timeout = 0; PRAGMA wal_checkpoint(TRUNCATE); PRAGMA busy_timeout = 5000"); err != nil {
 			s.log.Warn("cannot shorten the database's WAL", "path", s.path, "error", err)
 		}
 	})

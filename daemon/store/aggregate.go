@@ -18,7 +18,9 @@ func (s *Store) fetchSums(ctx context.Context, q Query, after position, limit in
 	if err != nil {
 		return f, false, err
 	}
-	g.daily = q.Aggregate
+	if q.Aggregate && len(q.Hostnames) == 0 { // what is summed up may have lost its names
+		g.daily = func(span64) bool { return true }
+	}
 	if err := g.gather(ctx); err != nil {
 		return f, false, err
 	}
@@ -36,8 +38,8 @@ func (g *gatherer) takeFlows() {
 			continue
 		}
 		s := sum{
-			id: f.ID, end: f.End(), seconds: f.End()/1000 - f.Start()/1000, flows: f.Flows, of: int64(f.Port)<<8 | int64(f.Proto),
-			client: differs, shown: differs, source: f.Source, direction: f.Direction,
+			amounts: amounts{id: f.ID, seconds: f.End()/1000 - f.Start()/1000, flows: f.Flows, of: int64(f.Port)<<8 | int64(f.Proto), client: differs, shown: differs},
+			end:     f.End(), source: f.Source, direction: f.Direction,
 		}
 		s.sent, s.recvd = g.window.inside(f, r.HoursOf(f))
 		if !g.front.wants(s.key(g.front.sort), s.id) {
@@ -63,7 +65,8 @@ func (g *gatherer) takeGroups() {
 		if !g.share.has(hash) {
 			continue
 		}
-		s, isNew := g.table.sum(hash, r.client(f), r.shown(f), of)
+		n, isNew := g.table.find(hash, r.client(f), r.shown(f), of)
+		s := g.table.sum(n)
 		if isNew {
 			s.id, s.source, s.direction = f.ID, f.Source, f.Direction
 			r.enter(f, s)

@@ -47,14 +47,15 @@ const archiveID = 0x50616b41
 
 // archive is an open archive. One goroutine writes, see Store.running.
 type archive struct {
-	path     string
-	readOnly bool
-	dev, ino uint64 // of the file, to tell whether another is there now
-	log      *slog.Logger
-	damage   damage
-	read     *sql.DB
-	db       *sql.DB
-	write    *sql.Conn // nil if it is read-only
+	path               string
+	readOnly           bool
+	dev, ino           uint64 // of the file, to tell whether another is there now
+	log                *slog.Logger
+	damage             damage
+	read               *sql.DB
+	db                 *sql.DB
+	write              *sql.Conn // nil if it is read-only
+	walPages, walMoved int64     // of the WAL, told already
 }
 
 // archiveReaders is the number of connections that read.
@@ -208,15 +209,30 @@ func (a *archive) transaction(ctx context.Context, f func(*sql.Conn) error) erro
 // (https://sqlite.org/fileformat.html#the_write_ahead_log).
 const walFrame = 4096 + 24
 
-// settle moves the WAL to the file, and tells how many bytes both have taken.
+// settle moves the WAL to the file, as far as queries let it, and tells how many
+// bytes both have taken. It does not wait for queries.
 func (a *archive) settle(ctx context.Context) (written int64, err error) {
 	var busy, pages, moved int64
 	if err := a.write.QueryRowContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)").Scan(&busy, &pages, &moved); err != nil {
 		return 0, fmt.Errorf("settle archive %s: %w", a.path, err)
 	}
-	written = pages*walFrame + moved*4096
-	if err := a.write.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &moved); err != nil {
+	if pages < a.walPages {
+		a.walPages, a.walMoved = 0, 0 // it was begun anew
+	}
+	written = (pages-a.walPages)*walFrame + max(moved-a.walMoved, 0)*4096
+	a.walPages, a.walMoved = pages, moved
+	if moved < pages {
+		return written, nil
+	}
+	if _, err := a.write.ExecContext(ctx, "PRAGMA busy_timeout = 0"); err != nil {
 		return written, fmt.Errorf("settle archive %s: %w", a.path, err)
+	}
+	err = a.write.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &moved)
+	if busy == 0 {
+		a.walPages, a.walMoved = 0, 0
+	}
+	if _, e := a.write.ExecContext(ctx, "PRAGMA busy_timeout = 10000"); err != nil || e != nil {
+		return written, fmt.Errorf("settle archive %s: %w", a.path, errors.Join(err, e))
 	}
 	return written, nil
 }

@@ -38,7 +38,7 @@ func (s *Store) attachArchive(ctx context.Context, create bool) (*archive, error
 		if err != nil {
 			return nil, err
 		}
-		if err := s.finishSlice(ctx, opened); err != nil {
+		if err := s.takeUp(ctx, opened); err != nil {
 			return nil, errors.Join(err, opened.close())
 		}
 		s.querying.Lock()
@@ -50,6 +50,43 @@ func (s *Store) attachArchive(ctx context.Context, create bool) (*archive, error
 		return nil, fmt.Errorf("write archive %s: %w", a.path, syscall.EROFS)
 	}
 	return a, nil
+}
+
+// takeUp puts right what is between an archive that has just been opened and live.
+func (s *Store) takeUp(ctx context.Context, a *archive) error {
+	if err := s.finishSlice(ctx, a); err != nil || a.readOnly {
+		return err
+	}
+	// What was written before live was lost.
+	days := make(map[int64]int64)
+	if err := s.writtenBy(ctx, a.write, days); err != nil {
+		return err
+	}
+	// The parts of the backup may be of an archive that is gone: slices are to have
+	// numbers that none of them knows.
+	dir, err := s.backupDir()
+	if err != nil {
+		return err
+	}
+	highest := int64(0)
+	for _, i := range dir.Segments() {
+		highest = max(highest, i.Slice)
+	}
+	s.w.mu.Lock()
+	err = s.w.transaction(ctx, func() error {
+		for d, n := range days {
+			if _, err := s.w.conn.ExecContext(ctx, "INSERT INTO written VALUES (?, ?) ON CONFLICT DO UPDATE SET bytes = max(bytes, excluded.bytes)", d, n); err != nil {
+				return err
+			}
+		}
+		_, err := s.w.conn.ExecContext(ctx, "UPDATE state SET slice = max(slice, ?)", highest)
+		return err
+	})
+	s.w.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("take up archive %s: %w", a.path, err)
+	}
+	return s.agree(ctx, a)
 }
 
 // detachArchive closes the archive once no query reads it.

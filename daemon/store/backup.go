@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -111,7 +112,7 @@ func (s *Store) backup(ctx context.Context) (run BackupRun, err error) {
 		}
 	})
 	if err != nil {
-		return run, err
+		return run, errors.Join(err, s.noteWritten(context.WithoutCancel(ctx), run.Written))
 	}
 	tx.Rollback()
 	newest, ok = newestSegment(dir)
@@ -245,13 +246,63 @@ func (s *Store) trimBackup(ctx context.Context, dir *backup.Dir) error {
 			errs = append(errs, s.setAside(dir, i.Number, i.Err))
 			continue
 		}
-		// Those flows of it that had not ended were noted as changed, and are in a
-		// later one.
-		if i.Identity != state.series || i.Written < moved && i.Slice < state.slice {
-			errs = append(errs, dir.Remove(i.Number))
+		if i.Identity == state.series {
+			if i.Written >= moved || i.Slice >= state.slice {
+				continue
+			}
+			needed, err := s.soilNeeded(ctx, dir, i)
+			if errors.Is(err, backup.ErrDamaged) {
+				err = s.setAside(dir, i.Number, err)
+				needed = true
+			}
+			if errs = append(errs, err); needed || err != nil {
+				continue // the next backup has those flows anew
+			}
 		}
+		errs = append(errs, dir.Remove(i.Number))
 	}
 	return errors.Join(errs...)
+}
+
+// soilNeeded tells whether a part of live's own backup has flows that are still in
+// live and in no later part: of connections that go on, or with times of a clock
+// that was wrong. They are noted, so that the next backup has them.
+func (s *Store) soilNeeded(ctx context.Context, dir *backup.Dir, in backup.Info) (needed bool, err error) {
+	later := make(map[int64]bool)
+	for _, i := range dir.Segments() {
+		if i.Err != nil || i.Number <= in.Number || i.Identity != in.Identity {
+			continue
+		}
+		h, err := dir.Header(i.Number)
+		if err != nil {
+			return false, err
+		}
+		for _, id := range h.Replaced {
+			later[id] = true
+		}
+	}
+	err = dir.Read(in.Number, func(b *block.Block) error {
+		ids := make([]int64, 0, len(b.Flows))
+		for i := range b.Flows {
+			if !later[b.Flows[i].ID] {
+				ids = append(ids, b.Flows[i].ID)
+			}
+		}
+		list, err := json.Marshal(ids)
+		if err != nil {
+			return err
+		}
+		s.w.mu.Lock()
+		defer s.w.mu.Unlock()
+		r, err := s.w.conn.ExecContext(ctx, "INSERT OR REPLACE INTO dirty SELECT id, (SELECT batch FROM state) FROM flows WHERE id IN (SELECT value FROM json_each(?))", string(list))
+		if err != nil {
+			return fmt.Errorf("note what the backup is to have anew: %w", err)
+		}
+		n, err := r.RowsAffected()
+		needed = needed || n > 0
+		return err
+	})
+	return needed, err
 }
 
 // setAside keeps a part of the backup that can not be read, and says so.
@@ -301,7 +352,10 @@ func (s *Store) restore(ctx context.Context, dir *backup.Dir) error {
 		return nil
 	}
 	r := &restoring{s: s, dir: dir, replaced: make(map[int64]int64)}
-	if a := s.archive.Load(); a != nil {
+	// What was moved there is not to come back, so it must be open if it is there.
+	if a, err := s.attachArchive(ctx, false); err != nil {
+		return err
+	} else if a != nil {
 		if r.moved, err = a.moved(ctx); err != nil {
 			return err
 		}
@@ -403,7 +457,10 @@ func (r *restoring) segment(ctx context.Context, i backup.Info) error {
 	})
 	if errors.Is(err, backup.ErrDamaged) {
 		// What could be read has been.
-		err = r.s.setAside(r.dir, i.Number, err)
+		if e := r.s.setAside(r.dir, i.Number, err); e != nil {
+			r.s.log.Warn("a damaged part of the backup stays where it is", "number", i.Number, "err", e)
+		}
+		err = nil
 	}
 	if err != nil {
 		return err

@@ -227,7 +227,7 @@ func (s *Store) matcher(what Forgetting) func(*block.Block, *block.Flow) bool {
 	return func(b *block.Block, f *block.Flow) bool {
 		n := b.Names[f.Name]
 		if n == "" {
-			return slices.Contains(names, b.Remotes[f.Remote].String())
+			return slices.ContainsFunc(names, func(h string) bool { return sameAddress(b.Remotes[f.Remote].String(), h) })
 		}
 		is, ok := known[n]
 		if !ok {

@@ -5,19 +5,24 @@ import (
 	"hash/maphash"
 )
 
-// sum is a flow, or several put together, as a query holds it while it reads:
-// with numbers in texts instead of names and addresses.
-type sum struct {
+// amounts is what a group is told by and has in sum, with numbers in texts instead
+// of names and addresses.
+type amounts struct {
 	id          int64 // the least of the flows' ids
-	end         int64 // of the flow that ends last, Unix ms
 	of          int64 // port << 8 | protocol, or in a summary the start of the period
 	seconds     int64 // durations
 	sent, recvd uint64
 	hash        uint32 // of the group
 	flows       uint32
-	// Of the group, if it is by that, else differs: numbers in texts.endpoints, and
-	// in texts.names or texts.remotes, see isAddress.
+	// If it is by that, else differs: numbers in texts.endpoints, and in texts.names
+	// or texts.remotes, see isAddress.
 	client, shown uint32
+}
+
+// sum is a flow, or several put together, as a query holds it while it reads.
+type sum struct {
+	amounts
+	end int64 // of the flow that ends last, Unix ms
 	// What differs between the flows is differs. All are that in a summary.
 	endpoint, name, app, remote uint32
 	source, direction           uint8 // 0 if they differ
@@ -40,37 +45,52 @@ func (s *sum) key(k Key) int64 {
 }
 
 // A table holds the sums of groups, in pieces: so that it grows without being
-// copied.
+// copied. A lean one holds no more of them than their amounts.
 type table struct {
-	pieces [][]sum
-	n      int
-	index  []uint32 // open addressing; number of the sum + 1
+	lean  bool
+	leans [][]amounts
+	sums  [][]sum
+	n     int
+	index []uint32 // open addressing; number of the sum + 1
 }
 
 const pieceSums = 1 << 10
 
-func (t *table) at(n int) *sum { return &t.pieces[n/pieceSums][n%pieceSums] }
+func (t *table) at(n int) *amounts {
+	if t.lean {
+		return &t.leans[n/pieceSums][n%pieceSums]
+	}
+	return &t.sum(n).amounts
+}
 
-// sum is that of a group, which is new if it has none.
-func (t *table) sum(hash uint32, client, shown uint32, of int64) (s *sum, isNew bool) {
+func (t *table) sum(n int) *sum { return &t.sums[n/pieceSums][n%pieceSums] }
+
+// find is the number of a group, which is new if it had none.
+func (t *table) find(hash uint32, client, shown uint32, of int64) (n int, isNew bool) {
 	if 2*t.n >= len(t.index) {
 		t.reindex(max(2*len(t.index), 2*pieceSums))
 	}
 	i := hash & uint32(len(t.index)-1)
 	for ; t.index[i] != 0; i = (i + 1) & uint32(len(t.index)-1) {
-		s := t.at(int(t.index[i] - 1))
-		if s.hash == hash && s.client == client && s.shown == shown && s.of == of {
-			return s, false
+		n := int(t.index[i] - 1)
+		if s := t.at(n); s.hash == hash && s.client == client && s.shown == shown && s.of == of {
+			return n, false
 		}
 	}
-	if t.n == len(t.pieces)*pieceSums {
-		t.pieces = append(t.pieces, make([]sum, pieceSums))
+	n = t.n
+	switch {
+	case t.lean && n == len(t.leans)*pieceSums:
+		t.leans = append(t.leans, make([]amounts, pieceSums))
+	case !t.lean && n == len(t.sums)*pieceSums:
+		t.sums = append(t.sums, make([]sum, pieceSums))
 	}
-	s = t.at(t.n)
+	if !t.lean {
+		*t.sum(n) = sum{}
+	}
+	*t.at(n) = amounts{hash: hash, client: client, shown: shown, of: of}
 	t.n++
 	t.index[i] = uint32(t.n)
-	*s = sum{hash: hash, client: client, shown: shown, of: of}
-	return s, true
+	return n, true
 }
 
 // reindex makes the index anew, with n places; 0 means as many as there are.
@@ -93,10 +113,15 @@ func (t *table) reindex(n int) {
 func (t *table) keep(p share) {
 	n := 0
 	for k := range t.n {
-		if s := t.at(k); p.has(s.hash) {
-			*t.at(n) = *s
-			n++
+		switch {
+		case !p.has(t.at(k).hash):
+			continue
+		case t.lean:
+			*t.at(n) = *t.at(k)
+		default:
+			*t.sum(n) = *t.sum(k)
 		}
+		n++
 	}
 	t.n = n
 	t.reindex(0)
@@ -120,8 +145,11 @@ func (p share) halves() (share, share) {
 	return share{p.bits + 1, p.value << 1}, share{p.bits + 1, p.value<<1 | 1}
 }
 
-// maxGroups bounds the groups that a query holds at a time.
-const maxGroups = 1 << 15
+// The groups that a query holds at a time, at most: as many as take 6 MB.
+const (
+	maxGroups = 1 << 16
+	maxLean   = 1 << 17
+)
 
 // gatherer reads flows and keeps the first sums in an order. Where it is to put
 // flows together, it holds the groups that it has found so far. If these become
@@ -131,7 +159,7 @@ type gatherer struct {
 	s       *Store
 	filter  Filter
 	batch   int64
-	daily   bool // see scan
+	daily   func(span64) bool // see scan
 	match   *matcher
 	window  window
 	texts   *texts
@@ -185,7 +213,12 @@ func (g *gatherer) gather(ctx context.Context) error {
 // finish offers the groups that it holds, and forgets them.
 func (g *gatherer) finish() {
 	for k := range g.table.n {
-		g.front.offer(g.table.at(k))
+		if !g.table.lean {
+			g.front.offer(g.table.sum(k))
+			continue
+		}
+		t := g.table.at(k)
+		g.front.offer(&sum{amounts: *t, endpoint: differs, name: differs, app: differs, remote: differs})
 	}
 	g.table.clear()
 	g.compact()
@@ -218,7 +251,11 @@ func (g *gatherer) full() {
 func (g *gatherer) compact() {
 	old, t := g.texts, newTexts(g.texts.seed)
 	for k := range g.table.n {
-		t.move(old, g.table.at(k))
+		if g.table.lean {
+			t.moveAmounts(old, g.table.at(k))
+		} else {
+			t.move(old, g.table.sum(k))
+		}
 	}
 	for k := range g.front.sums {
 		t.move(old, &g.front.sums[k])
@@ -229,10 +266,9 @@ func (g *gatherer) compact() {
 
 // move gives a sum numbers in t instead of those in old.
 func (t *texts) move(old *texts, s *sum) {
-	for _, n := range []*uint32{&s.client, &s.endpoint} {
-		if *n != differs {
-			*n = t.endpoints.number(old.endpoints.values[*n])
-		}
+	t.moveAmounts(old, &s.amounts)
+	if s.endpoint != differs {
+		s.endpoint = t.endpoints.number(old.endpoints.values[s.endpoint])
 	}
 	for _, n := range []*uint32{&s.name, &s.app} {
 		if *n != differs {
@@ -241,6 +277,12 @@ func (t *texts) move(old *texts, s *sum) {
 	}
 	if s.remote != differs {
 		s.remote = t.remotes.number(old.remotes.values[s.remote])
+	}
+}
+
+func (t *texts) moveAmounts(old *texts, s *amounts) {
+	if s.client != differs {
+		s.client = t.endpoints.number(old.endpoints.values[s.client])
 	}
 	switch {
 	case s.shown == differs:

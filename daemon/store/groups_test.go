@@ -174,7 +174,7 @@ func TestFront(t *testing.T) {
 		var want []int64
 		var all []sum
 		for id := range int64(r.IntN(50)) {
-			all = append(all, sum{id: id, sent: r.Uint64N(5)})
+			all = append(all, sum{amounts: amounts{sent: r.Uint64N(5), id: id}})
 		}
 		r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 		for i := range all {

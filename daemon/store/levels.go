@@ -42,14 +42,14 @@ func (s *Store) Archive(ctx context.Context, now time.Time) (run ArchiveRun, err
 	began := time.Now()
 	a, err := s.attachArchive(ctx, true)
 	if err != nil {
-		s.noteRun(run, now, err)
+		s.noteRun(run, err)
 		return run, err
 	}
 	r := &archiver{s: s, a: a, now: now.UnixMilli(), config: *s.config.Load(), location: s.location(), hour: s.hourStart()}
 	err = errors.Join(r.steps(ctx), r.unsettled)
 	r.run.Took = time.Since(began)
 	// Also what a run that failed has written is told.
-	s.noteRun(r.run, now, err)
+	s.noteRun(r.run, err)
 	if err != nil {
 		return r.run, fmt.Errorf("archive flows in %s: %w", a.path, err)
 	}
@@ -281,8 +281,12 @@ func (r *archiver) repairSums(ctx context.Context) error {
 // old is the time before which flows are older than an age, in Unix ms.
 func (r *archiver) old(age time.Duration) int64 { return r.now - age.Milliseconds() }
 
+// noClock is a time before which no clock that is set can be, Unix ms: 2025.
+const noClock = 1_735_689_600_000
+
 // moveSlice moves the oldest flows of live that are due: those of one day and
-// for one level. It returns false if there are none.
+// for one level. It returns false if there are none. Flows of a clock that was
+// not set stay.
 func (r *archiver) moveSlice(ctx context.Context) (bool, error) {
 	tx, err := r.s.read.BeginTx(ctx, nil)
 	if err != nil {
@@ -292,7 +296,7 @@ func (r *archiver) moveSlice(ctx context.Context) (bool, error) {
 	due := max(r.old(liveFor), 0) << idShift
 	var first, batch int64
 	err = tx.QueryRowContext(ctx, `SELECT id, (SELECT batch FROM state) FROM flows
-		WHERE id < ? AND NOT EXISTS (SELECT 1 FROM tracked WHERE flow = id) ORDER BY id LIMIT 1`, due).Scan(&first, &batch)
+		WHERE id >= ? AND id < ? AND NOT EXISTS (SELECT 1 FROM tracked WHERE flow = id) ORDER BY id LIMIT 1`, noClock<<idShift, due).Scan(&first, &batch)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
 	}
@@ -496,6 +500,11 @@ func (r *archiver) rebuild(ctx context.Context, c *sql.Conn, b rebuilding, fresh
 			}
 		}
 		stream.advance()
+		if late != nil && late.len() >= mergeFlows {
+			if err := r.addSums(ctx, c, b.day, late); err != nil {
+				return err
+			}
+		}
 	}
 	r.run.Merged += taken - int64(m.len())
 	if err := put(); err != nil {

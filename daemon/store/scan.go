@@ -22,11 +22,11 @@ type scanned struct {
 
 // scan reads all flows that f wants, and others; of live, those of batches up to
 // batch. It calls do with one block after the other, of at most blockFlows flows,
-// and uses its memory again for the next. An error of do ends the scan. If daily
-// is set, one flow may stand for all of a whole day that belong together.
+// and uses its memory again for the next. An error of do ends the scan. Of days
+// that daily wants, one flow may stand for all that belong together.
 //
 // While do works on a block, the next is being read.
-func (v *view) scan(ctx context.Context, f Filter, batch int64, daily bool, do func(*scanned) error) error {
+func (v *view) scan(ctx context.Context, f Filter, batch int64, daily func(span64) bool, do func(*scanned) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	full, free := make(chan *scanned), make(chan *scanned, 2)
@@ -234,6 +234,9 @@ func (r *rowReader) hours(ctx context.Context, b *block.Block) error {
 		var h block.Hour
 		if err := rows.Scan(&flow, &h.Start, &sent, &recvd); err != nil {
 			return err
+		}
+		if h.Start <= flow>>idShift || h.Start%(hourLong/4) != 0 {
+			continue // of a clock that was set: it counts into the first hour
 		}
 		for len(flows) > 0 && flows[0].ID < flow {
 			flows = flows[1:]

@@ -143,5 +143,9 @@ func scanAll(t testing.TB, s *Store, f Filter, batch int64, daily bool, do func(
 		t.Fatal(err)
 	}
 	defer v.close()
-	return v.scan(t.Context(), f, batch, daily, do)
+	var of func(span64) bool
+	if daily {
+		of = func(span64) bool { return true }
+	}
+	return v.scan(t.Context(), f, batch, of, do)
 }

@@ -30,6 +30,7 @@ func (s *Store) shiftSlice(ctx context.Context, before, by int64) (n int, err er
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
 	var b block.Block
+	hour := s.hourStart()
 	err = s.w.transaction(ctx, func() error {
 		flows := readLive(s.w.conn, "f.id < ? AND NOT EXISTS (SELECT 1 FROM tracked WHERE flow = f.id)", before<<idShift)
 		if _, err := flows.next(ctx, &b); err != nil {
@@ -58,7 +59,7 @@ func (s *Store) shiftSlice(ctx context.Context, before, by int64) (n int, err er
 			for j := range b.HoursOf(f) {
 				h := &b.HoursOf(f)[j]
 				if h.Start < before {
-					h.Start += by
+					h.Start = hour(h.Start + by)
 				}
 			}
 			if err := s.w.addRow(ctx, &b, f, s.batch.Load()+1); err != nil {

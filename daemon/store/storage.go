@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +12,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
+
+	"pakon/daemon/store/backup"
 )
 
 // Progress is how far something is that takes its time.
@@ -63,7 +65,7 @@ type storage struct {
 	backupErr error
 }
 
-func (s *Store) noteRun(run ArchiveRun, _ time.Time, err error) {
+func (s *Store) noteRun(run ArchiveRun, err error) {
 	s.storage.mu.Lock()
 	defer s.storage.mu.Unlock()
 	s.storage.run, s.storage.runErr = run, err
@@ -106,9 +108,9 @@ func (s *Store) Storage(ctx context.Context) (Storage, error) {
 	for d, n := range days {
 		st.Written = append(st.Written, DayBytes{d, n})
 	}
-	slices.SortFunc(st.Written, func(a, b DayBytes) int { return int(a.Day/1000 - b.Day/1000) })
+	slices.SortFunc(st.Written, func(a, b DayBytes) int { return cmp.Compare(a.Day, b.Day) })
 	st.Written = st.Written[max(0, len(st.Written)-writtenDays):]
-	if dir, err := s.backupDir(); err == nil {
+	if dir, err := backup.Look(filepath.Dir(config.Path), s.files, s.log); err == nil {
 		for _, i := range dir.Segments() {
 			st.Segments++
 			st.BackupBytes += i.Size
@@ -234,4 +236,22 @@ func (s *Store) Detach() error {
 	s.running.Lock()
 	defer s.running.Unlock()
 	return s.detachArchive()
+}
+
+// Clock returns what was last said to SetClock; "" if nothing was.
+func (s *Store) Clock(ctx context.Context) (said string, err error) {
+	if err := s.read.QueryRowContext(ctx, "SELECT clock FROM state").Scan(&said); err != nil {
+		return "", fmt.Errorf("read the clock in %s: %w", s.path, err)
+	}
+	return said, nil
+}
+
+// SetClock keeps what is said of the clock by which flows were recorded so far.
+func (s *Store) SetClock(ctx context.Context, said string) error {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	if _, err := s.w.conn.ExecContext(ctx, "UPDATE state SET clock = ?", said); err != nil {
+		return fmt.Errorf("note the clock in %s: %w", s.path, err)
+	}
+	return nil
 }

@@ -166,7 +166,13 @@ func (s *Store) sumUp(ctx context.Context, f Filter, b by, loc *time.Location, l
 		return nil, nil, err
 	}
 	g.reading.anonymous = anonymous
-	g.daily = !anonymous && !slices.Contains(b.units, hour)
+	if g.table.lean = !anonymous; g.table.lean && s.maxGroups == 0 { // Totals tells times, too
+		g.maxGroups = maxLean
+	}
+	if !anonymous && !slices.Contains(b.units, hour) && len(f.Hostnames) == 0 {
+		// A day of another zone may lie in two periods.
+		g.daily = func(d span64) bool { return u.periods.of(d.from) == u.periods.of(d.to-1) }
+	}
 	if err := g.gather(ctx); err != nil {
 		return nil, nil, err
 	}
@@ -227,11 +233,19 @@ func (u *summing) add(g *gatherer, f *block.Flow, p piece) {
 	if u.by.hostname {
 		shown = g.reading.shown(f)
 	}
-	s, isNew := g.table.sum(hash, client, shown, of)
-	if isNew {
-		s.id, s.endpoint, s.name, s.app, s.remote = f.ID, differs, differs, differs, differs
+	n, isNew := g.table.find(hash, client, shown, of)
+	if !g.table.lean {
+		s := g.table.sum(n)
+		if isNew {
+			s.endpoint, s.name, s.app, s.remote = differs, differs, differs, differs
+		}
+		s.end = max(s.end, f.End())
 	}
-	s.id, s.end = min(s.id, f.ID), max(s.end, f.End())
+	s := g.table.at(n)
+	if isNew {
+		s.id = f.ID
+	}
+	s.id = min(s.id, f.ID)
 	s.sent += p.sent
 	s.recvd += p.recvd
 	s.seconds += p.seconds

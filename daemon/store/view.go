@@ -85,7 +85,7 @@ func (v *view) current(c *condition) {
 
 // scanArchive does what scan does for the archive. It fills b, gives it to next,
 // and goes on with what that returns.
-func (v *view) scanArchive(ctx context.Context, f Filter, daily bool, b *scanned, next func(*scanned) (*scanned, error)) (*scanned, error) {
+func (v *view) scanArchive(ctx context.Context, f Filter, daily func(span64) bool, b *scanned, next func(*scanned) (*scanned, error)) (*scanned, error) {
 	w := f.window()
 	if v.archive == nil || w.end <= w.start {
 		return b, nil
@@ -95,10 +95,11 @@ func (v *view) scanArchive(ctx context.Context, f Filter, daily bool, b *scanned
 		return b, err
 	}
 	var days []span64
-	if daily {
+	if daily != nil {
 		if days, err = v.days(ctx, w); err != nil {
 			return b, err
 		}
+		days = slices.DeleteFunc(days, func(d span64) bool { return !daily(d) })
 	}
 	for _, m := range metas {
 		if m.ends < w.start {

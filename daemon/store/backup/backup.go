@@ -110,7 +110,12 @@ func parseName(name string) (number int64, suffix string, ok bool) {
 // Open reads which segments are in the folder and removes what an interrupted
 // write has left there. A folder that does not exist is an empty one; Write makes
 // it, and the one around it. The log is told what was removed or dropped.
-func Open(path string, f FS, log *slog.Logger) (*Dir, error) {
+func Open(path string, f FS, log *slog.Logger) (*Dir, error) { return look(path, f, log, true) }
+
+// Look does what Open does, but changes nothing: while others may write.
+func Look(path string, f FS, log *slog.Logger) (*Dir, error) { return look(path, f, log, false) }
+
+func look(path string, f FS, log *slog.Logger, clear bool) (*Dir, error) {
 	d := &Dir{path: path, fs: f, log: log}
 	entries, err := f.ReadDir(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -128,6 +133,9 @@ func Open(path string, f FS, log *slog.Logger) (*Dir, error) {
 		case asideSuffix:
 			d.aside = append(d.aside, e.Name())
 		case newSuffix:
+			if !clear {
+				continue
+			}
 			if err := f.Remove(d.join(e.Name())); err != nil {
 				// It is tried again before anything is written.
 				log.Warn("what is left of an unfinished backup cannot be removed", "path", d.join(e.Name()), "error", err)

@@ -3,6 +3,7 @@ ALTER TABLE state ADD COLUMN slice INTEGER NOT NULL DEFAULT 0;   -- how many sli
 ALTER TABLE state ADD COLUMN backed INTEGER NOT NULL DEFAULT 0;  -- flows of batches up to this are in the backup
 ALTER TABLE state ADD COLUMN series INTEGER NOT NULL DEFAULT 0;  -- which backup that is; 0: none
 ALTER TABLE state ADD COLUMN segment INTEGER NOT NULL DEFAULT 0; -- its newest part
+ALTER TABLE state ADD COLUMN clock TEXT NOT NULL DEFAULT '';     -- by which flows were recorded: see Store.Clock
 
 -- Flows in the backup that have changed since, or have been deleted.
 CREATE TABLE dirty (
