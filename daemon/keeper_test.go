@@ -693,3 +693,83 @@ func TestLookAt(t *testing.T) {
 		t.Errorf("%+v", l)
 	}
 }
+
+// A clock that was set while Pakon did not run is noticed at the next start, and
+// once; but each boot of the machine has a clock of its own.
+func TestClockSetBetweenRuns(t *testing.T) {
+	for _, tt := range []struct {
+		name        string
+		start, then time.Time // what the clock shows when the next run starts
+		boot        string
+		kept        string // instead of what the first run has kept
+		jumps       bool
+		shifts      bool
+	}{
+		{"from 1970", time.Unix(30, 0), at("2026-03-10 18:00"), "one", "", true, true},
+		{"in our days", at("2026-03-10 18:00"), at("2026-03-11 18:00"), "one", "", true, false},
+		{"back", at("2026-03-10 18:00"), at("2026-03-09 18:00"), "one", "", true, false},
+		{"not at all", at("2026-03-10 18:00"), at("2026-03-10 19:00"), "one", "", false, false},
+		{"after another boot", time.Unix(30, 0), at("2026-03-10 18:00"), "two", "", false, false},
+		{"nothing that is known", time.Unix(30, 0), at("2026-03-10 18:00"), "one", "one x", false, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				first := newKeeperRig(t, tt.start)
+				first.boot = "one"
+				first.begin(t)
+				first.after(time.Hour)
+				first.end()
+				before := first.keeper.offset()
+				kept := first.store.clock
+				if tt.kept != "" {
+					kept = tt.kept
+				}
+				next := newKeeperRig(t, tt.then)
+				next.boot, next.store.clock = tt.boot, kept
+				next.begin(t)
+				next.end()
+				by := next.keeper.offset() - before
+				last := tt.then.UnixMilli() - by
+				var jumps, shifts [][2]int64
+				if tt.jumps {
+					jumps = [][2]int64{{last, by}}
+				}
+				if tt.shifts {
+					shifts = [][2]int64{{last + 1, by}}
+				}
+				if !slices.Equal(next.jumps, jumps) || !slices.Equal(next.store.shifts, shifts) {
+					t.Errorf("told of %v, shifted by %v, want %v, %v\n%s", next.jumps, next.store.shifts, jumps, shifts, next.log)
+				}
+				again := newKeeperRig(t, tt.then)
+				again.boot, again.store.clock = tt.boot, next.store.clock
+				again.begin(t)
+				again.end()
+				if len(again.jumps)+len(again.store.shifts) > 0 {
+					t.Errorf("the next time told of %v, shifted by %v", again.jumps, again.store.shifts)
+				}
+			})
+		})
+	}
+}
+
+// A clock that is first set to what some file says, and then to what a server
+// says, takes what was recorded with it both times.
+func TestClockSetInSteps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newKeeperRig(t, time.Unix(30, 0))
+		r.begin(t)
+		defer r.end()
+		var want [][2]int64
+		for _, to := range []time.Time{at("2024-06-01 12:00"), at("2026-03-10 18:00")} {
+			r.after(time.Hour)
+			last, by := r.keeper.now().UnixMilli(), to.Sub(r.keeper.now())
+			r.ahead.Add(int64(by))
+			r.clockSet()
+			synctest.Wait()
+			want = append(want, [2]int64{last + 1, by.Milliseconds()})
+		}
+		if !slices.Equal(r.store.shifts, want) {
+			t.Errorf("shifted by %v, want %v\n%s", r.store.shifts, want, r.log)
+		}
+	})
+}

@@ -458,7 +458,9 @@ func (s *Store) drain() {
 		s.w.mu.Lock()
 		defer s.w.mu.Unlock()
 		// A backup or a slice that is moved may be reading: that is not waited for.
-		if _, err := s.w.conn.ExecContext(context.Background(), "PRAGMA busy_timeout = 0; PRAGMA wal_checkpoint(TRUNCATE); PRAGMA busy_timeout = 5000"); err != nil {
+		_, err := s.w.conn.ExecContext(context.Background(), "PRAGMA busy_timeout = 0; PRAGMA wal_checkpoint(TRUNCATE)")
+		_, e := s.w.conn.ExecContext(context.Background(), "PRAGMA busy_timeout = 5000")
+		if err = errors.Join(err, e); err != nil {
 			s.log.Warn("cannot shorten the database's WAL", "path", s.path, "error", err)
 		}
 	})

@@ -6,6 +6,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -242,11 +243,12 @@ type blockRow struct {
 	first, last int64
 	level       int
 	ends, flows int64
+	mark        int64
 }
 
 // metas returns the blocks that hold ids from lo up to, not including, hi.
 func (a *archive) metas(ctx context.Context, q querier, lo, hi int64) ([]blockRow, error) {
-	rows, err := q.QueryContext(ctx, `SELECT first, last, level, ends, flows FROM blocks
+	rows, err := q.QueryContext(ctx, `SELECT first, last, level, ends, flows, mark FROM blocks
 		WHERE first < ?2 AND last >= ?1 ORDER BY first`, lo, hi)
 	if err != nil {
 		return nil, fmt.Errorf("list blocks of %s: %w", a.path, err)
@@ -255,7 +257,7 @@ func (a *archive) metas(ctx context.Context, q querier, lo, hi int64) ([]blockRo
 	var all []blockRow
 	for rows.Next() {
 		var m blockRow
-		if err := rows.Scan(&m.first, &m.last, &m.level, &m.ends, &m.flows); err != nil {
+		if err := rows.Scan(&m.first, &m.last, &m.level, &m.ends, &m.flows, &m.mark); err != nil {
 			return nil, fmt.Errorf("list blocks of %s: %w", a.path, err)
 		}
 		all = append(all, m)
@@ -304,8 +306,8 @@ func (a *archive) put(ctx context.Context, c *sql.Conn, level int, b *block.Bloc
 			return fmt.Errorf("put flows into a block: %w", err)
 		}
 		first, last := &part.Flows[0], &part.Flows[len(part.Flows)-1]
-		if _, err := c.ExecContext(ctx, "INSERT INTO blocks (first, last, level, ends, flows, data) VALUES (?, ?, ?, ?, ?, ?)",
-			first.ID, last.ID, level, latest(part.Flows), len(part.Flows), data); err != nil {
+		if _, err := c.ExecContext(ctx, "INSERT INTO blocks (first, last, level, ends, flows, mark, data) VALUES (?, ?, ?, ?, ?, ?, ?)",
+			first.ID, last.ID, level, latest(part.Flows), len(part.Flows), int64(crc32.ChecksumIEEE(data)), data); err != nil {
 			return fmt.Errorf("add a block: %w", err)
 		}
 	}

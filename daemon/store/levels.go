@@ -282,7 +282,7 @@ func (r *archiver) repairSums(ctx context.Context) error {
 func (r *archiver) old(age time.Duration) int64 { return r.now - age.Milliseconds() }
 
 // noClock is a time before which no clock that is set can be, Unix ms: 2025.
-const noClock = 1_735_689_600_000
+const noClock int64 = 1_735_689_600_000
 
 // moveSlice moves the oldest flows of live that are due: those of one day and
 // for one level. It returns false if there are none. Flows of a clock that was

@@ -255,9 +255,9 @@ func (v *view) nextBlock(ctx context.Context, last bool, lo, hi, ends int64) (m 
 		order = "ORDER BY first DESC LIMIT 1"
 	}
 	// Blocks do not overlap: the one in which lo lies is the last that begins before.
-	err = v.archive.QueryRowContext(ctx, `SELECT first, last, level, ends, flows FROM blocks
+	err = v.archive.QueryRowContext(ctx, `SELECT first, last, level, ends, flows, mark FROM blocks
 		WHERE first >= coalesce((SELECT max(first) FROM blocks WHERE first <= ?1), 0) AND first < ?2 AND last >= ?1 AND ends >= ?3 `+order,
-		lo, hi, ends).Scan(&m.first, &m.last, &m.level, &m.ends, &m.flows)
+		lo, hi, ends).Scan(&m.first, &m.last, &m.level, &m.ends, &m.flows, &m.mark)
 	if errors.Is(err, sql.ErrNoRows) {
 		return m, false, nil
 	}
