@@ -68,9 +68,16 @@ func (s *Store) takeUp(ctx context.Context, a *archive) error {
 	if err != nil {
 		return err
 	}
-	highest := int64(0)
+	var ran, highest int64
+	if err := a.write.QueryRowContext(ctx, "SELECT ran FROM state").Scan(&ran); err != nil {
+		return fmt.Errorf("read the archive's state: %w", err)
+	}
 	for _, i := range dir.Segments() {
 		highest = max(highest, i.Slice)
+		if i.Written > ran { // the archive does not know of it
+			from, _ := day.period(time.UnixMilli(i.Written).In(s.location()))
+			days[from.UnixMilli()] += i.Size
+		}
 	}
 	s.w.mu.Lock()
 	err = s.w.transaction(ctx, func() error {
