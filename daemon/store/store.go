@@ -1,15 +1,22 @@
-// Package store keeps the flows of the last day in a SQLite file in RAM and
-// answers queries about them.
+// Package store keeps flows and answers queries about them: those of the last day
+// in live, a SQLite file in RAM, and those of weeks in the archive, a SQLite file
+// on a drive. A backup beside the archive brings live through a reboot.
 //
-// One connection writes, a few others read; in WAL mode neither waits for the
-// other. The file is not synced: it need not outlive the machine, only the
+// Of live, one connection writes, a few others read; in WAL mode neither waits
+// for the other. The file is not synced: it need not outlive the machine, only the
 // process, and what a transaction has written does so even if the process is
 // killed. What the database refers to is kept small: names, client addresses
 // and application protocols have tables of their own, and a flow's key is its
 // start time (see migrations).
 //
+// The archive holds blocks (package block) in order of time, and sums of days. A
+// run moves what is due there slice by slice, each numbered in both databases,
+// and merges it from level to level: see archiver. A view is both at one moment.
+// What reads many flows reads blocks, also of live's rows: see gatherer.
+//
 // What a flow is and when it ends is the business of package flow, how names
-// are grouped and hidden that of whoever gives Options.Classify.
+// are grouped and hidden that of whoever gives Options.Classify, and when the
+// archive runs and a backup is made that of whoever calls Archive and Backup.
 package store
 
 import (
