@@ -169,41 +169,46 @@ func (s *Store) finishSlice(ctx context.Context, a *archive) error {
 // agree makes the numbers of slices the same. Where they are not, live or archive
 // is another than before.
 func (s *Store) agree(ctx context.Context, a *archive) error {
-	var got, identity, had int64
+	var got, identity int64
 	if err := a.write.QueryRowContext(ctx, "SELECT slice, identity FROM state").Scan(&got, &identity); err != nil {
 		return fmt.Errorf("read the archive's state: %w", err)
 	}
-	s.w.mu.Lock()
-	defer s.w.mu.Unlock()
-	if err := s.w.conn.QueryRowContext(ctx, "SELECT slice FROM state").Scan(&had); err != nil {
-		return fmt.Errorf("read live's state: %w", err)
+	// Nobody else changes it meanwhile, and the drive may be slow: flows that come in
+	// are not to wait for it.
+	had, err := s.slice(ctx)
+	if err != nil {
+		return err
 	}
 	if got == had && identity == s.identity {
 		return nil
 	}
-	if had > got {
-		// Its parts of a backup may be older than slices of this archive: never go
-		// back.
-		err := a.transaction(ctx, func(c *sql.Conn) error {
-			_, err := c.ExecContext(ctx, "UPDATE state SET slice = ?, identity = ?", had, s.identity)
-			return err
-		})
+	if had < got {
+		s.w.mu.Lock()
+		_, err := s.w.conn.ExecContext(ctx, "UPDATE state SET slice = ?", got)
+		s.w.mu.Unlock()
 		if err != nil {
-			return fmt.Errorf("number the archive's slices: %w", err)
+			return fmt.Errorf("number live's slices: %w", err)
 		}
-		return nil
 	}
-	if _, err := s.w.conn.ExecContext(ctx, "UPDATE state SET slice = ?", got); err != nil {
-		return fmt.Errorf("number live's slices: %w", err)
-	}
-	err := a.transaction(ctx, func(c *sql.Conn) error {
-		_, err := c.ExecContext(ctx, "UPDATE state SET identity = ?", s.identity)
+	// Parts of the backup may be older than slices of this archive: never go back.
+	err = a.transaction(ctx, func(c *sql.Conn) error {
+		_, err := c.ExecContext(ctx, "UPDATE state SET slice = ?, identity = ?", max(got, had), s.identity)
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("note whose flows the archive gets: %w", err)
+		return fmt.Errorf("number the archive's slices: %w", err)
 	}
 	return nil
+}
+
+// slice is live's number of slices.
+func (s *Store) slice(ctx context.Context) (n int64, err error) {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	if err := s.w.conn.QueryRowContext(ctx, "SELECT slice FROM state").Scan(&n); err != nil {
+		return 0, fmt.Errorf("read live's state: %w", err)
+	}
+	return n, nil
 }
 
 // deleteMoved deletes some flows that have been moved. It returns false after

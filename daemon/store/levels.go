@@ -48,6 +48,10 @@ func (s *Store) Archive(ctx context.Context, now time.Time) (run ArchiveRun, err
 	r := &archiver{s: s, a: a, now: now.UnixMilli(), config: *s.config.Load(), location: s.location(), hour: s.hourStart()}
 	err = errors.Join(r.steps(ctx), r.unsettled)
 	r.run.Took = time.Since(began)
+	if Damaged(err) {
+		// It is looked at when it is opened again.
+		err = errors.Join(err, s.detachArchive())
+	}
 	// Also what a run that failed has written is told.
 	s.noteRun(r.run, err)
 	if err != nil {
