@@ -229,10 +229,10 @@ func (s *Store) deleteMoved(ctx context.Context, m *moving) (more bool, err erro
 			to := *m
 			to.last = last.Int64
 			where, args := to.condition()
-			if _, err := s.w.conn.ExecContext(ctx, "DELETE FROM hours AS h WHERE h.flow IN (SELECT f.id FROM flows AS f WHERE "+where+")", args...); err != nil {
+			if _, err := s.w.conn.ExecContext(ctx, "DELETE FROM flows AS f WHERE "+where, args...); err != nil {
 				return err
 			}
-			if _, err := s.w.conn.ExecContext(ctx, "DELETE FROM flows AS f WHERE "+where, args...); err != nil {
+			if _, err := s.w.conn.ExecContext(ctx, "DELETE FROM hours WHERE flow BETWEEN ? AND ? AND flow NOT IN (SELECT id FROM flows)", m.first, last.Int64); err != nil {
 				return err
 			}
 			if _, err := s.w.conn.ExecContext(ctx, "DELETE FROM dirty WHERE flow BETWEEN ? AND ? AND flow NOT IN (SELECT id FROM flows)", m.first, last.Int64); err != nil {
