@@ -17,45 +17,28 @@ import (
 // scanned is a block of flows as scan gives it.
 type scanned struct {
 	*block.Block
-	live bool // they are rows of the live database
+	live bool            // they are rows of the live database
+	free chan<- *scanned // where it goes when it is done with
 }
 
 // scan reads all flows that f wants, and others; of live, those of batches up to
-// batch. It calls do with one block after the other, of at most blockFlows flows,
-// and uses its memory again for the next. An error of do ends the scan. Of days
-// that daily wants, one flow may stand for all that belong together.
+// batch. It calls do with one block after the other, of at most blockFlows flows
+// and in any order, and uses its memory again for another. An error of do ends the
+// scan. Of days that daily wants, one flow may stand for all that belong together.
 //
-// While do works on a block, the next is being read.
+// Archive and live are read at the same time, and while do works on a block.
 func (v *view) scan(ctx context.Context, f Filter, batch int64, daily func(span64) bool, do func(*scanned) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	full, free := make(chan *scanned), make(chan *scanned, 2)
-	for range cap(free) {
-		free <- &scanned{Block: new(block.Block)}
-	}
-	// next gives a block away and takes another.
-	next := func(b *scanned) (*scanned, error) {
-		select {
-		case full <- b:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-		select {
-		case b := <-free:
-			return b, nil
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-	var g errgroup.Group
-	g.Go(func() error {
-		defer close(full)
-		b, err := v.scanArchive(ctx, f, daily, <-free, next)
-		if err != nil {
-			return err
-		}
-		return v.scanLive(ctx, f, batch, b, next)
-	})
+	full := make(chan *scanned)
+	var sources errgroup.Group
+	sources.Go(func() error { return v.scanArchive(ctx, f, daily, newExchange(ctx, full)) })
+	sources.Go(func() error { return v.scanLive(ctx, f, batch, newExchange(ctx, full)) })
+	var ended error
+	go func() {
+		ended = sources.Wait()
+		close(full)
+	}()
 	var failed error
 	for b := range full {
 		if failed == nil {
@@ -63,14 +46,41 @@ func (v *view) scan(ctx context.Context, f Filter, batch int64, daily func(span6
 				cancel()
 			}
 		}
-		free <- b
+		b.free <- b
 	}
-	return cmp.Or(failed, g.Wait())
+	return cmp.Or(failed, ended)
 }
 
-// scanLive does what scan does for the live database. It fills b, gives it to
-// next, and goes on with what that returns.
-func (v *view) scanLive(ctx context.Context, f Filter, batch int64, b *scanned, next func(*scanned) (*scanned, error)) error {
+// exchange is where a source gives the block that it has filled, and gets another.
+type exchange struct {
+	ctx        context.Context
+	full, free chan *scanned
+	b          *scanned // to be filled
+}
+
+func newExchange(ctx context.Context, full chan *scanned) *exchange {
+	free := make(chan *scanned, 2)
+	free <- &scanned{Block: new(block.Block), free: free}
+	return &exchange{ctx, full, free, &scanned{Block: new(block.Block), free: free}}
+}
+
+// give gives the block away; then b is another. The error is that of the context.
+func (x *exchange) give() error {
+	select {
+	case x.full <- x.b:
+	case <-x.ctx.Done():
+		return x.ctx.Err()
+	}
+	select {
+	case x.b = <-x.free:
+		return nil
+	case <-x.ctx.Done():
+		return x.ctx.Err()
+	}
+}
+
+// scanLive does what scan does for the live database.
+func (v *view) scanLive(ctx context.Context, f Filter, batch int64, to *exchange) error {
 	long, err := f.hasLong(ctx, v.live)
 	if err != nil {
 		return err
@@ -85,15 +95,15 @@ func (v *view) scanLive(ctx context.Context, f Filter, batch int64, b *scanned, 
 		query, args := selectFlows(columns, "", []span{part}, c)
 		r.begin(query+" ORDER BY id", args)
 		for {
-			ok, err := r.next(ctx, b.Block)
+			ok, err := r.next(ctx, to.b.Block)
 			if err != nil {
 				return err
 			}
 			if !ok {
 				break
 			}
-			b.live = true
-			if b, err = next(b); err != nil {
+			to.b.live = true
+			if err := to.give(); err != nil {
 				return errors.Join(err, r.close())
 			}
 		}

@@ -83,21 +83,20 @@ func (v *view) current(c *condition) {
 	c.and("NOT ("+moved+")", args...)
 }
 
-// scanArchive does what scan does for the archive. It fills b, gives it to next,
-// and goes on with what that returns.
-func (v *view) scanArchive(ctx context.Context, f Filter, daily func(span64) bool, b *scanned, next func(*scanned) (*scanned, error)) (*scanned, error) {
+// scanArchive does what scan does for the archive.
+func (v *view) scanArchive(ctx context.Context, f Filter, daily func(span64) bool, to *exchange) error {
 	w := f.window()
 	if v.archive == nil || w.end <= w.start {
-		return b, nil
+		return nil
 	}
 	metas, err := v.a.metas(ctx, v.archive, 0, min(w.end, maxTime+1)<<idShift)
 	if err != nil {
-		return b, err
+		return err
 	}
 	var days []span64
 	if daily != nil {
 		if days, err = v.days(ctx, w); err != nil {
-			return b, err
+			return err
 		}
 		days = slices.DeleteFunc(days, func(d span64) bool { return !daily(d) })
 	}
@@ -108,8 +107,9 @@ func (v *view) scanArchive(ctx context.Context, f Filter, daily func(span64) boo
 		if d, ok := dayIn(days, m.first>>idShift); ok && m.last>>idShift < d.to {
 			continue
 		}
+		b := to.b
 		if err := v.a.readable(ctx, v.archive, m, b.Block); err != nil {
-			return b, err
+			return err
 		}
 		if len(days) > 0 {
 			b.Flows = slices.DeleteFunc(b.Flows, func(f block.Flow) bool {
@@ -117,17 +117,16 @@ func (v *view) scanArchive(ctx context.Context, f Filter, daily func(span64) boo
 				return summed
 			})
 		}
-		b.live = false
-		if b, err = next(b); err != nil {
-			return b, err
+		if err := to.give(); err != nil {
+			return err
 		}
 	}
 	for _, d := range days {
-		if b, err = v.sums(ctx, d, b, next); err != nil {
-			return b, err
+		if err := v.sums(ctx, d, to); err != nil {
+			return err
 		}
 	}
-	return b, nil
+	return nil
 }
 
 // days are the days with sums that lie in a window as a whole, in order.
@@ -153,28 +152,27 @@ func dayIn(days []span64, ms int64) (span64, bool) {
 	return span64{}, false
 }
 
-// sums gives the sums of a day, as scanArchive does.
-func (v *view) sums(ctx context.Context, d span64, b *scanned, next func(*scanned) (*scanned, error)) (*scanned, error) {
+// sums gives the sums of a day.
+func (v *view) sums(ctx context.Context, d span64, to *exchange) error {
 	rows, err := v.archive.QueryContext(ctx, "SELECT data FROM sums WHERE day = ? ORDER BY part", d.from)
 	if err != nil {
-		return b, fmt.Errorf("read sums of %s: %w", v.a.path, err)
+		return fmt.Errorf("read sums of %s: %w", v.a.path, err)
 	}
 	defer rows.Close()
 	var data sql.RawBytes
 	for rows.Next() {
 		if err := rows.Scan(&data); err != nil {
-			return b, fmt.Errorf("read sums of %s: %w", v.a.path, err)
+			return fmt.Errorf("read sums of %s: %w", v.a.path, err)
 		}
-		if err := block.Decode(b.Block, data); err != nil {
+		if err := block.Decode(to.b.Block, data); err != nil {
 			v.a.noteDamagedSums(d.from, err)
 			continue
 		}
-		b.live = false
-		if b, err = next(b); err != nil {
-			return b, err
+		if err := to.give(); err != nil {
+			return err
 		}
 	}
-	return b, errors.Join(rows.Err(), rows.Close())
+	return errors.Join(rows.Err(), rows.Close())
 }
 
 // decoded is a block of the archive that was read last: who walks through it page
