@@ -30,8 +30,11 @@ const (
 	missedDelay = 10 * time.Minute
 	// mountDelay is how long mounts must not have changed: several often do at once.
 	mountDelay = time.Second
-	// keeperRetry is after how long what failed is tried again.
-	keeperRetry = 5 * time.Minute
+	// keeperRetry is after how long what failed is tried again. What writes to the
+	// drive waits twice as long each time, up to keeperPatience: on a full one, each
+	// attempt wears it.
+	keeperRetry    = 5 * time.Minute
+	keeperPatience = 80 * time.Minute
 	// flashInterval is how often the router's own flash is written at most.
 	flashInterval = 12 * time.Hour
 	// lastBackup bounds the backup at the end: the init script waits for a minute.
@@ -98,8 +101,9 @@ type keeper struct {
 	attachAt, retryAt, missedAt, backupAt time.Time
 	night                                 time.Time
 	lastOffset                            int64
-	home                                  lies  // the drive that the archive was on since it was configured; zero if on none
-	unusable                              error // why nothing is to be written there now
+	failed                                [tasks]int // how often in a row
+	home                                  lies       // the drive that the archive was on since it was configured; zero if on none
+	unusable                              error      // why nothing is to be written there now
 
 	mu    sync.Mutex
 	shown keeperState
@@ -413,11 +417,10 @@ func (k *keeper) archive(ctx context.Context) (run store.ArchiveRun, err error) 
 	if err = k.unusable; err == nil {
 		run, err = k.store.Archive(ctx, now.Round(0))
 	}
-	if err != nil {
-		k.note(ctx, archiving, err)
+	if k.note(ctx, archiving, err); err != nil {
+		k.retryAt = time.Now().Add(k.patience(archiving))
 		return run, err
 	}
-	k.note(ctx, archiving, nil)
 	k.log.Info("flows were moved to the archive", "moved", run.Moved, "merged", run.Merged, "dropped", run.Dropped,
 		"expired", run.Expired, "bytes", run.Written, "took", run.Took.Round(time.Millisecond))
 	k.retryAt, k.missedAt = time.Time{}, time.Time{}
@@ -455,11 +458,15 @@ func (k *keeper) backup(ctx context.Context) (run store.BackupRun, err error) {
 	if err = k.unusable; err == nil {
 		run, err = k.store.Backup(ctx)
 	}
-	if err != nil {
-		k.backupAt = time.Now().Add(min(keeperRetry, k.state().interval))
+	if k.note(ctx, backing, err); err != nil {
+		k.backupAt = time.Now().Add(min(k.patience(backing), k.state().interval))
 	}
-	k.note(ctx, backing, err)
 	return run, err
+}
+
+// patience is how long a task that has just failed is not tried again.
+func (k *keeper) patience(what task) time.Duration {
+	return min(keeperRetry<<min(max(k.failed[what]-1, 0), 10), keeperPatience)
 }
 
 // takeClock takes up the clock by which an earlier run of this boot has recorded:
@@ -522,6 +529,9 @@ func (k *keeper) believe(ctx context.Context) {
 func (k *keeper) note(ctx context.Context, what task, err error) {
 	if err != nil && ctx.Err() != nil {
 		return
+	}
+	if k.failed[what]++; err == nil {
+		k.failed[what] = 0
 	}
 	var t trouble
 	if err != nil {
