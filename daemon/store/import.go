@@ -240,17 +240,19 @@ func (s *Store) importArchive(ctx context.Context, c ImportConfig, run *ImportRu
 	if r.days, err = a.days(ctx, a.write); err != nil {
 		return err
 	}
-	var waiting []original.Flow
+	var waiting arriving
 	_, whole, err := s.importFile(ctx, c, c.Archive, original.Open, a.read, func(in *importing, flows []original.Flow, position string) error {
-		waiting = append(waiting, flows...)
+		for i := range flows {
+			waiting.add(&flows[i])
+		}
 		run.Archive += int64(len(flows))
 		end := position == imported || position == broken
-		for len(waiting) >= importFlows || len(waiting) > 0 && end {
-			n, err := r.importDay(ctx, in, waiting)
+		for waiting.len() >= importFlows || waiting.len() > 0 && end {
+			n, err := r.importDay(ctx, in, &waiting)
 			if err != nil {
 				return err
 			}
-			waiting = waiting[:copy(waiting, waiting[n:])]
+			waiting.drop(n)
 		}
 		if !end {
 			return nil
@@ -266,12 +268,38 @@ func (s *Store) importArchive(ctx context.Context, c ImportConfig, run *ImportRu
 	return renameImported(c.Archive)
 }
 
+// arriving are flows of the original's archive that wait for others of their day.
+type arriving struct {
+	b         block.Block
+	levels    []int
+	positions []original.Position
+}
+
+func (w *arriving) len() int { return len(w.b.Flows) }
+
+func (w *arriving) add(f *original.Flow) {
+	appendOriginal(&w.b, &f.Flow)
+	w.levels, w.positions = append(w.levels, f.Level), append(w.positions, f.Position)
+}
+
+// drop forgets the first n.
+func (w *arriving) drop(n int) {
+	var left block.Block
+	im := block.NewImporter(&left, &w.b)
+	for i := n; i < len(w.b.Flows); i++ {
+		im.Add(&w.b.Flows[i])
+	}
+	w.b = left
+	w.levels = w.levels[:copy(w.levels, w.levels[n:])]
+	w.positions = w.positions[:copy(w.positions, w.positions[n:])]
+}
+
 // importDay puts the first of some flows into the archive: those of one day that
 // belong on one level. It returns how many.
-func (r *archiver) importDay(ctx context.Context, in *importing, flows []original.Flow) (int, error) {
-	first := max(flows[0].Flow.Start, 0) << idShift
+func (r *archiver) importDay(ctx context.Context, in *importing, w *arriving) (int, error) {
+	first := w.b.Flows[0].ID
 	today := r.dayOf(first >> idShift)
-	level := flows[0].Level
+	level := w.levels[0]
 	if level > len(r.config.Rules) {
 		level = 0
 	}
@@ -296,10 +324,8 @@ func (r *archiver) importDay(ctx context.Context, in *importing, flows []origina
 			end = min(end, lower.Int64)
 		}
 	}
-	var b block.Block
 	n := 0
-	for n < len(flows) && max(flows[n].Flow.Start, 0)<<idShift < end && (flows[n].Level == flows[0].Level || flows[n].Level > len(r.config.Rules)) {
-		appendOriginal(&b, &flows[n].Flow)
+	for n < w.len() && w.b.Flows[n].ID < end && (w.levels[n] == w.levels[0] || w.levels[n] > len(r.config.Rules)) {
 		n++
 	}
 	given := false
@@ -308,14 +334,15 @@ func (r *archiver) importDay(ctx context.Context, in *importing, flows []origina
 			return false, nil
 		}
 		given = true
-		*to = b
+		*to = w.b
+		to.Flows = w.b.Flows[:n]
 		return true, nil
 	}}
 	return n, r.step(ctx, func(c *sql.Conn) error {
 		if err := r.rebuild(ctx, c, rebuilding{day: today, level: level, from: level, end: end}, fresh); err != nil {
 			return fmt.Errorf("import flows from %d: %w", first>>idShift, err)
 		}
-		_, err := c.ExecContext(ctx, "INSERT OR REPLACE INTO imports VALUES (?, ?)", in.key, flows[n-1].Position.String())
+		_, err := c.ExecContext(ctx, "INSERT OR REPLACE INTO imports VALUES (?, ?)", in.key, w.positions[n-1].String())
 		return err
 	})
 }
