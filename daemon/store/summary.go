@@ -170,8 +170,10 @@ func (s *Store) sumUp(ctx context.Context, f Filter, b by, loc *time.Location, l
 		g.maxGroups = maxLean
 	}
 	if !anonymous && !slices.Contains(b.units, hour) && len(f.Hostnames) == 0 {
-		// A day of another zone may lie in two periods.
-		g.daily = func(d span64) bool { return u.periods.of(d.from) == u.periods.of(d.to-1) }
+		// A day of another zone may lie in two periods. It is asked while flows are
+		// summed up.
+		whole := u.periods
+		g.daily = func(d span64) bool { return whole.of(d.from) == whole.of(d.to-1) }
 	}
 	if err := g.gather(ctx); err != nil {
 		return nil, nil, err
