@@ -174,7 +174,9 @@ func (h *Head) enforce() error {
 			if err != nil {
 				return fmt.Errorf("check the nftables rules: %w", err)
 			}
-			if print == h.print {
+			// None, where they were removed before they were read back, is that of no
+			// rules, too.
+			if print != "" && print == h.print {
 				return nil
 			}
 		}
