@@ -298,6 +298,19 @@ const blockFlows = 4096
 // put stores flows of a level, in order of their ids, as blocks. No block that
 // is there may hold ids between theirs.
 func (a *archive) put(ctx context.Context, c *sql.Conn, level int, b *block.Block) error {
+	return inBlocks(b, func(flows []block.Flow, data []byte) error {
+		first, last := &flows[0], &flows[len(flows)-1]
+		if _, err := c.ExecContext(ctx, "INSERT INTO blocks (first, last, level, ends, flows, mark, data) VALUES (?, ?, ?, ?, ?, ?, ?)",
+			first.ID, last.ID, level, latest(flows), len(flows), int64(crc32.ChecksumIEEE(data)), data); err != nil {
+			return fmt.Errorf("add a block: %w", err)
+		}
+		return nil
+	})
+}
+
+// inBlocks gives do the flows in parts of at most blockFlows, and each part as a
+// block.
+func inBlocks(b *block.Block, do func(flows []block.Flow, data []byte) error) error {
 	part := *b
 	for at := 0; at < len(b.Flows); at += blockFlows {
 		part.Flows = b.Flows[at:min(at+blockFlows, len(b.Flows))]
@@ -305,10 +318,8 @@ func (a *archive) put(ctx context.Context, c *sql.Conn, level int, b *block.Bloc
 		if err != nil {
 			return fmt.Errorf("put flows into a block: %w", err)
 		}
-		first, last := &part.Flows[0], &part.Flows[len(part.Flows)-1]
-		if _, err := c.ExecContext(ctx, "INSERT INTO blocks (first, last, level, ends, flows, mark, data) VALUES (?, ?, ?, ?, ?, ?, ?)",
-			first.ID, last.ID, level, latest(part.Flows), len(part.Flows), int64(crc32.ChecksumIEEE(data)), data); err != nil {
-			return fmt.Errorf("add a block: %w", err)
+		if err := do(part.Flows, data); err != nil {
+			return err
 		}
 	}
 	return nil

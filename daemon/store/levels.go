@@ -62,10 +62,9 @@ func (s *Store) Archive(ctx context.Context, now time.Time) (run ArchiveRun, err
 
 // hourStart gives the start of the hour in which a time lies, both Unix ms.
 func (s *Store) hourStart() func(int64) int64 {
-	const hour = int64(time.Hour / time.Millisecond)
 	_, offset := time.Now().In(s.location()).Zone()
-	after := ((-int64(offset)*1000)%hour + hour) % hour
-	return func(ms int64) int64 { return ms - ((ms-after)%hour+hour)%hour }
+	after := ((-int64(offset)*1000)%hourLong + hourLong) % hourLong
+	return func(ms int64) int64 { return ms - ((ms-after)%hourLong+hourLong)%hourLong }
 }
 
 // archiver is a run.
@@ -586,19 +585,16 @@ func (r *archiver) sumUp(ctx context.Context, c *sql.Conn, d span64) error {
 
 // putSums stores the sums of a day that m holds, as parts from the nth on.
 func (r *archiver) putSums(ctx context.Context, c *sql.Conn, d span64, n int, m *merger) (int, error) {
-	out := m.take(nil)
-	part := *out
-	for at := 0; at < len(out.Flows); at += blockFlows {
-		part.Flows = out.Flows[at:min(at+blockFlows, len(out.Flows))]
-		data, err := block.Encode(nil, &part)
-		if err != nil {
-			return n, fmt.Errorf("put sums into a block: %w", err)
-		}
+	err := inBlocks(m.take(nil), func(flows []block.Flow, data []byte) error {
 		if _, err := c.ExecContext(ctx, "INSERT INTO sums (day, part, until, ends, data) VALUES (?, ?, ?, ?, ?)",
-			d.from, n, d.to, latest(part.Flows), data); err != nil {
-			return n, fmt.Errorf("add sums: %w", err)
+			d.from, n, d.to, latest(flows), data); err != nil {
+			return fmt.Errorf("add sums: %w", err)
 		}
 		n++
+		return nil
+	})
+	if err != nil {
+		return n, err
 	}
 	m.reset()
 	return n, nil
