@@ -4,10 +4,13 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"maps"
 	"net"
+	"os"
 	"testing"
 	"time"
 
+	"pakon/lists"
 	"pakon/tests/household"
 	"pakon/tests/rig"
 )
@@ -52,8 +55,13 @@ func householdOf(events, format int) household.Config {
 }
 
 // TestHouseholdIsRecorded feeds the events of a whole house, and walks over all
-// pages of a query: they must be the flows of an ideal collector.
+// pages of a query: they must be the flows of an ideal collector, and the sums by
+// far end those of these flows.
 func TestHouseholdIsRecorded(t *testing.T) {
+	known, problems := lists.Load(os.DirFS("../files/usr/share/pakon-light"))
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
 	for _, format := range []int{7, 8} {
 		t.Run(fmt.Sprintf("format %d", format), func(t *testing.T) {
 			t.Parallel()
@@ -73,10 +81,19 @@ func TestHouseholdIsRecorded(t *testing.T) {
 				if f.Direction == "" {
 					f.Direction = "out"
 				}
-				got = append(got, fmt.Sprintf("%d +%d %s ", f.Start, f.Duration, f.Direction)+
+				got = append(got, fmt.Sprintf("%d +%d %s of %q ", f.Start, f.Duration, f.Direction, f.Group)+
 					shown("", f.MAC, f.Hostname, f.Source, f.Address, f.Port, f.Proto, f.App, f.Sent, f.Recvd))
 			}
+			wantSums, sources := sums{}, map[string]int{}
 			for _, r := range rows {
+				called, source := r.Called()
+				group := known.Classify(called).Group
+				sources[source]++
+				if called == "" {
+					wantSums.add(r.Remote.String(), amount{r.Sent, r.Recvd, r.Sent + r.Recvd, 1})
+				} else {
+					wantSums.add(group, amount{r.Sent, r.Recvd, 0, 1})
+				}
 				direction, proto := "out", "tcp"
 				if r.Inbound {
 					direction = "in"
@@ -84,16 +101,61 @@ func TestHouseholdIsRecorded(t *testing.T) {
 				if r.Proto == household.UDP {
 					proto = "udp"
 				}
-				want = append(want, fmt.Sprintf("%d +%d %s ", r.Start/1000, r.End/1000-r.Start/1000, direction)+
-					shown("", r.MAC.String(), r.Name, r.Source, r.Remote.String(), r.Port, proto, r.App, r.Sent, r.Recvd))
+				want = append(want, fmt.Sprintf("%d +%d %s of %q ", r.Start/1000, r.End/1000-r.Start/1000, direction, group)+
+					shown("", r.MAC.String(), called, source, r.Remote.String(), r.Port, proto, r.App, r.Sent, r.Recvd))
 			}
 			diff(t, want, got)
+			for _, source := range []string{"tls", "quic", "http", "dns", "port", ""} {
+				if sources[source] == 0 {
+					t.Errorf("no flow that is named by %q: %v", source, sources)
+				}
+			}
+			if gotSums := sumUp(t, s); !maps.Equal(gotSums, wantSums) {
+				for k := range wantSums {
+					if gotSums[k] != wantSums[k] {
+						t.Errorf("%q sums up to %+v, want %+v", k, gotSums[k], wantSums[k])
+					}
+				}
+				t.Errorf("%d far ends in the sums, want %d", len(gotSums), len(wantSums))
+			}
 			st := status(t, s)
 			if st.Events.Malformed > 0 || st.Events.Dropped > 0 || st.Events.Fates["recorded"] != uint64(len(rows)) {
 				t.Errorf("events: %+v", st.Events)
 			}
 		})
 	}
+}
+
+// amount is what flows amount to: bytes, those of them to far ends without a name,
+// and how many flows.
+type amount struct{ sent, recvd, unnamed, flows uint64 }
+
+// sums are amounts by far end: a group, or an address that has no name.
+type sums map[string]amount
+
+func (s sums) add(farEnd string, a amount) {
+	o := s[farEnd]
+	s[farEnd] = amount{o.sent + a.sent, o.recvd + a.recvd, o.unnamed + a.unnamed, o.flows + a.flows}
+}
+
+// sumUp asks for the sums of all flows.
+func sumUp(t *testing.T, s *rig.System) sums {
+	t.Helper()
+	var reply struct {
+		Rows []struct {
+			Hostname                    string
+			Sent, Recvd, Unnamed, Flows uint64
+		}
+	}
+	args := map[string]any{"by": "hostname", "start": "-7d", "direction": "both", "filter": false, "limit": 10_000}
+	if err := s.Call(t.Context(), "summary", args, &reply); err != nil {
+		t.Fatal(err)
+	}
+	all := sums{}
+	for _, r := range reply.Rows {
+		all.add(r.Hostname, amount{r.Sent, r.Recvd, r.Unnamed, r.Flows})
+	}
+	return all
 }
 
 // TestPagesAreSorted walks over pages in other orders.

@@ -26,7 +26,7 @@ type Coverage struct {
 	Interface string
 	Hour      int64  // Unix milliseconds
 	Recorded  uint64 // of flows
-	Named     uint64 // part of Recorded: of flows with a name
+	Named     uint64 // part of Recorded: of flows whose far end has a name, see name.Source.Named
 	Other     uint64 // of connections that are not recorded: see Connections
 }
 

@@ -29,8 +29,11 @@ func (t *Table) Forget(now int64, match func(*Flow) bool) (records int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, c := range t.kernel.conns {
-		f := c.flow()
-		if c.fate != Recorded || !match(&f) {
+		if c.fate != Recorded {
+			continue
+		}
+		f := t.flow(c)
+		if !match(&f) {
 			continue
 		}
 		if c.written {
@@ -68,8 +71,8 @@ func (t *Table) Forget(now int64, match func(*Flow) bool) (records int64) {
 	return records
 }
 
-// flow is the connection's record as it stands, but for what numbers it.
-func (c *tracked) flow() Flow {
+// flow is a connection's record as it stands, but for what numbers it.
+func (t *Table) flow(c *tracked) Flow {
 	total := c.total()
 	f := Flow{
 		Start: c.start, End: c.end, Client: c.mac, ClientAddr: c.client.Addr(), Remote: c.remote.Addr(),
@@ -79,8 +82,10 @@ func (c *tracked) flow() Flow {
 	if c.direction == In {
 		f.Port = c.client.Port()
 	}
-	if f.Source == name.None && c.certificate != "" {
-		f.Name, f.Source = c.certificate, name.Certificate
+	if f.Source == name.None {
+		// One that is forwarded into the house has a far end behind this machine's
+		// address.
+		f.Name, f.Source = t.found(&f, c.certificate, c.far == "" && t.clients.RouterAddr(f.Remote))
 	}
 	return f
 }

@@ -168,14 +168,16 @@ func (t *Table) SetPolicy(p Policy) {
 func (t *Table) keepOut() {
 	p := t.policy.Load()
 	for _, c := range t.kernel.conns {
-		switch {
-		case p.Off || !t.monitored([]byte(c.iface)):
+		if p.Off || !t.monitored([]byte(c.iface)) {
 			t.finish(c)
-		case c.fate != Recorded:
-		case p.ExcludeMACs[c.mac]:
-			t.void(c, ExcludedClient)
-		case c.name != "" && p.ExcludeNames != nil && p.ExcludeNames(c.name), p.ExcludeAddrs[c.remote.Addr()]:
-			t.void(c, ExcludedName)
+			continue
+		}
+		if c.fate != Recorded {
+			continue
+		}
+		f := t.flow(c)
+		if fate := p.excluded(&f); fate != Recorded {
+			t.void(c, fate)
 		}
 	}
 }
@@ -620,20 +622,15 @@ func (t *Table) write(c *tracked, final bool) {
 	if c.mac.IsZero() {
 		c.mac, _ = t.clients.ByAddr(c.iface, c.client.Addr())
 	}
-	f := Flow{
-		Start: c.start, End: c.end, Client: c.mac, ClientAddr: c.client.Addr(), Remote: c.remote.Addr(),
-		Proto: c.proto, Direction: c.direction, App: c.app, Interface: c.iface,
-		Sent: total[0], Recvd: total[1], State: Running,
-		Track: Track{Key: c.serial, ID: c.id, RawSent: c.raw[0], RawRecvd: c.raw[1]},
-	}
-	f.Port, f.Track.OtherPort = c.remote.Port(), c.client.Port()
+	f := t.flow(c)
+	t.call(c, &f)
+	f.Track = Track{Key: c.serial, ID: c.id, OtherPort: c.client.Port(), RawSent: c.raw[0], RawRecvd: c.raw[1]}
 	if c.direction == In {
-		f.Port, f.Track.OtherPort = f.Track.OtherPort, f.Port
+		f.Track.OtherPort = c.remote.Port()
 	}
 	if c.hour > t.Hour(c.start) {
 		f.Track.Hour, f.Track.HourSent, f.Track.HourRecvd = c.hour, total[0]-c.before[0], total[1]-c.before[1]
 	}
-	t.call(c, &f)
 	if fate := t.excluded(&f); fate != Recorded {
 		t.void(c, fate)
 		return
@@ -651,23 +648,12 @@ func (t *Table) write(c *tracked, final bool) {
 	t.record(f)
 }
 
-// call gives a flow its name, in the order of trust.
+// call keeps what its record calls a connection.
 func (t *Table) call(c *tracked, f *Flow) {
-	if c.source == name.None && c.direction == Out {
-		// Where Suricata does not tell MACs, the answer may have come before the
-		// client's was known.
-		for _, who := range []name.Client{t.who(c.mac, c.client.Addr()), t.who(client.MAC{}, c.client.Addr())} {
-			if n := t.memory.Lookup(who, c.remote.Addr(), c.start, c.certificate); n != "" {
-				c.name, c.source = n, name.DNS
-				break
-			}
-		}
+	if f.Source == name.DNS {
+		c.name, c.source = f.Name, f.Source // the answer may be forgotten
 	}
-	f.Name, f.Source = c.name, c.source
-	if f.Source == name.None && c.certificate != "" {
-		f.Name, f.Source = c.certificate, name.Certificate
-	}
-	if total := f.Sent + f.Recvd; f.Source != name.None && c.named < total {
+	if total := f.Sent + f.Recvd; f.Source.Named() && c.named < total {
 		for _, iface := range []string{c.iface, c.far} {
 			t.coverage.name(iface, c.hour, total-c.named)
 		}
@@ -896,7 +882,10 @@ func (t *Table) Adopt(flows []Flow) {
 			raw:  [2]uint64{f.Track.RawSent, f.Track.RawRecvd},
 			base: [2]uint64{f.Sent - f.Track.RawSent, f.Recvd - f.Track.RawRecvd}, // may be less than 0: see begin
 		}
-		c.name, c.source, c.app = f.Name, f.Source, f.App
+		c.app = f.App
+		if f.Source < name.Address { // what address and port tell, they tell again
+			c.name, c.source = f.Name, f.Source
+		}
 		here, there := f.Track.OtherPort, f.Port
 		if f.Direction == In {
 			here, there = there, here
@@ -908,7 +897,7 @@ func (t *Table) Adopt(flows []Flow) {
 			c.hour = f.Track.Hour
 			c.before = [2]uint64{f.Sent - min(f.Sent, f.Track.HourSent), f.Recvd - min(f.Recvd, f.Track.HourRecvd)}
 		}
-		if c.source != name.None {
+		if f.Source.Named() {
 			c.named = f.Sent + f.Recvd
 		}
 		k.serial = max(k.serial, c.serial)

@@ -177,9 +177,9 @@ func TestShortConnections(t *testing.T) {
 		want  []string
 	}{
 		{"UDP", kernelConn(1, UDP, "192.168.1.10:1", "203.0.113.80:443"), []string{`whole out 443/17 "" 10+20`}},
-		{"IPv6", kernelConn(2, UDP, "[2001:db8:1::10]:1", "[2001:db8:f::80]:123"), []string{`whole out 123/17 "" 10+20`}},
+		{"IPv6", kernelConn(2, UDP, "[2001:db8:1::10]:1", "[2001:db8:f::80]:123"), []string{`whole out 123/17 "ntp" 10+20`}},
 		{"DNS", kernelConn(3, UDP, "192.168.1.10:2", "203.0.113.80:53"), nil},
-		{"to the router", kernelConn(4, TCP, "192.168.1.10:3", "192.168.1.1:80"), []string{`whole out 80/6 "" 10+20`}},
+		{"to the router", kernelConn(4, TCP, "192.168.1.10:3", "192.168.1.1:80"), []string{`whole out 80/6 "router" 10+20`}},
 		{"by the router", kernelConn(5, TCP, "192.168.1.1:3", "192.168.1.10:80"), nil},
 		{"the router and the internet", kernelConn(6, TCP, "203.0.113.1:3", "203.0.113.80:80"), nil},
 		{"ICMP", kernelConn(7, 1, "192.168.1.10:0", "203.0.113.80:0"), nil},

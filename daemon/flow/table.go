@@ -178,6 +178,9 @@ func (t *Table) dns(ev *suricata.Event) Fate {
 	if !t.monitored(ev.Interface) {
 		return OtherInterface
 	}
+	if string(ev.DNS.Type) == "PTR" {
+		return DNSNoAddress // what an address is called is not what was asked for
+	}
 	addr, mac := ev.Client().Addr(), client.MAC(ev.SrcMAC)
 	if addr != ev.Src.Addr() {
 		mac = client.MAC(ev.DstMAC)
@@ -204,7 +207,8 @@ func (t *Table) dns(ev *suricata.Event) Fate {
 	return DNSAnswer
 }
 
-// recordOf is what a record says of names and addresses.
+// recordOf is what a record says of names and addresses. Of HTTPS records Suricata
+// tells only that they are there, not the target nor the hints of addresses.
 func recordOf(r *suricata.Record) name.Record {
 	out := name.Record{Owner: r.Name, TTL: r.TTL}
 	switch string(r.Type) {
@@ -352,7 +356,7 @@ func (t *Table) end(ev *suricata.Event) Fate {
 	if !f.Client.IsZero() {
 		t.clients.Seen(f.Client, f.ClientAddr, f.Interface, f.End)
 	}
-	t.coverage.add(f.Interface, t.Hour(f.End), recorded, netBytes(f.Sent+f.Recvd, ev.Flow.PktsToServer+ev.Flow.PktsToClient), f.Name != "")
+	t.coverage.add(f.Interface, t.Hour(f.End), recorded, netBytes(f.Sent+f.Recvd, ev.Flow.PktsToServer+ev.Flow.PktsToClient), f.Source.Named())
 	t.record(f)
 	if t.kernel.timeouts != (conntrack.Timeouts{}) {
 		t.kernel.told.Add(keyOf(ev.Src, ev.Dst, ev.Proto), f.End)
@@ -390,13 +394,28 @@ func (t *Table) nameOf(p pending, f *Flow, c tuple, resumed, over bool) (string,
 	if before, ok := t.ended.Get(c); ok && resumed {
 		return before.name, before.source
 	}
+	return t.found(f, p.certificate, t.clients.RouterAddr(f.Remote))
+}
+
+// found names a flow whose far end nobody has named: as the client was answered,
+// else as the server's certificate says, else as its address or port tell, of
+// which nothing is kept, as a better name may come while it runs. router: its far
+// end is this machine.
+func (t *Table) found(f *Flow, certificate string, router bool) (string, name.Source) {
 	if f.Direction == Out {
-		if n := t.memory.Lookup(t.who(f.Client, f.ClientAddr), f.Remote, f.Start, p.certificate); n != "" {
-			return n, name.DNS
+		// Where Suricata does not tell MACs, the answer may have come before the
+		// client's was known.
+		for _, who := range [...]name.Client{t.who(f.Client, f.ClientAddr), t.who(client.MAC{}, f.ClientAddr)} {
+			if n := t.memory.Lookup(who, f.Remote, f.Start, certificate); n != "" {
+				return n, name.DNS
+			}
 		}
 	}
-	if p.certificate != "" {
-		return p.certificate, name.Certificate
+	switch {
+	case certificate != "":
+		return certificate, name.Certificate
+	case f.Direction == Out:
+		return name.WellKnown(f.Proto, f.Port, f.Remote, router)
 	}
 	return "", name.None
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"pakon/daemon/client"
+	"pakon/daemon/name"
 	"pakon/suricata"
 	"pakon/tests/household"
 )
@@ -96,6 +97,10 @@ func TestHousehold(t *testing.T) {
 				k := key(r.Start, r.End, r.MAC, r.Remote, r.Port, r.Proto, r.Inbound, r.App, r.Sent, r.Recvd)
 				want[k]++
 				names[k] = [2]string{r.Name, r.Source}
+				if r.Name == "" && !r.Inbound {
+					n, source := name.WellKnown(r.Proto, r.Port, r.Remote, false)
+					names[k] = [2]string{n, source.String()}
+				}
 			}); err != nil {
 				t.Fatal(err)
 			}

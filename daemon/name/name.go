@@ -1,8 +1,8 @@
 // Package name tells what the far end of a connection is called: it cleans
-// the names that the network states and remembers the DNS answers that each
-// client received. Which name a connection gets in the end is decided by its
-// caller, in the order of trust of Source; grouping and hiding of names is
-// left to package lists.
+// the names that the network states, remembers the DNS answers that each client
+// received, and knows some addresses and ports that tell a name by themselves.
+// Which name a connection gets in the end is decided by its caller, as Source
+// says; grouping and hiding of names is left to package lists.
 package name
 
 import (

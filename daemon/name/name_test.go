@@ -66,9 +66,21 @@ func FuzzClean(f *testing.F) {
 }
 
 func TestSourceString(t *testing.T) {
-	for s, want := range map[Source]string{None: "", Certificate: "cert", DNS: "dns", HTTP: "http", QUIC: "quic", TLS: "tls", 99: "source(99)"} {
+	for s, want := range map[Source]string{None: "", Certificate: "cert", DNS: "dns", HTTP: "http", QUIC: "quic", TLS: "tls", Address: "address", Port: "port", 99: "source(99)"} {
 		if got := s.String(); got != want {
 			t.Errorf("Source %d is %q, want %q", s, got, want)
+		}
+	}
+}
+
+// TestSourceValues: they are stored.
+func TestSourceValues(t *testing.T) {
+	for i, s := range []Source{None, Certificate, DNS, HTTP, QUIC, TLS, Address, Port} {
+		if int(s) != i {
+			t.Errorf("%q is %d, want %d", s, s, i)
+		}
+		if want := s != None && s != Port; s.Named() != want {
+			t.Errorf("%q names the far end: %v", s, s.Named())
 		}
 	}
 }

@@ -2,12 +2,14 @@ package name
 
 import "fmt"
 
-// Source is what told a name. Higher values are trusted more: a client states
-// the name it wants in SNI and Host, while a DNS answer only tells what it
-// asked for before, and a certificate may serve many names.
+// Source is what told a name. Up to TLS, higher values are trusted more: a client
+// states the name it wants in SNI and Host, while a DNS answer only tells what it
+// asked for before, and a certificate may serve many names. Address and Port are
+// the least: they name only what no other source does. The values are stored, in
+// three bits.
 type Source uint8
 
-// The sources, in ascending order of trust.
+// The sources.
 const (
 	None        Source = iota // no name is known
 	Certificate               // the subject of the server's certificate
@@ -15,9 +17,15 @@ const (
 	HTTP                      // the Host header of a request
 	QUIC                      // SNI in a QUIC Initial
 	TLS                       // SNI in a TLS ClientHello
+	Address                   // the far end's address, which is known to be that
+	Port                      // the port, which says what the connection is for, not with whom
 )
 
-var sources = [...]string{"", "cert", "dns", "http", "quic", "tls"}
+var sources = [...]string{"", "cert", "dns", "http", "quic", "tls", "address", "port"}
+
+// Named tells whether the source names the far end, and not only what a
+// connection is for.
+func (s Source) Named() bool { return s != None && s != Port }
 
 // String is the source as users see it in the field "source"; "" for None.
 func (s Source) String() string {

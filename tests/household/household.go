@@ -15,6 +15,8 @@ import (
 	"io"
 	"net/netip"
 	"time"
+
+	"pakon/daemon/name"
 )
 
 // Config says what household to make, and how much of its life.
@@ -91,9 +93,19 @@ type Row struct {
 	Proto       uint8
 	Inbound     bool   // opened from outside
 	App         string // application protocol as Suricata names it, "" if unknown
-	Name        string // what the far end was called, "" if nothing tells
+	Name        string // what the far end was called, "" if no event tells; see Called
 	Source      string // what told: "tls", "quic", "http", "dns" or ""
 	Sent, Recvd uint64 // bytes, as seen from the device
+}
+
+// Called is what Pakon calls the far end, and by what: where no event tells, its
+// port or its address may.
+func (r *Row) Called() (string, string) {
+	if r.Name != "" || r.Inbound {
+		return r.Name, r.Source
+	}
+	n, source := name.WellKnown(r.Proto, r.Port, r.Remote, false)
+	return n, source.String()
 }
 
 // Generate writes the events, one JSON object a line, in order of time. row,

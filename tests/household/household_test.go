@@ -359,6 +359,38 @@ func collect(t *testing.T, events []byte, c Config) []Row {
 	return rows
 }
 
+// TestCalled: what events tell goes before what a port tells, and nothing names
+// whoever connects from outside.
+func TestCalled(t *testing.T) {
+	outside := netip.MustParseAddr("203.0.113.1")
+	for _, tt := range []struct {
+		row          Row
+		name, source string
+	}{
+		{Row{Proto: UDP, Port: 123}, "ntp", "port"},
+		{Row{Proto: UDP, Port: 123, Name: "time.example.org", Source: "dns"}, "time.example.org", "dns"},
+		{Row{Proto: UDP, Port: 123, Inbound: true}, "", ""},
+		{Row{Proto: TCP, Port: 123}, "", ""},
+		{Row{Proto: TCP, Port: 51820}, "", ""},
+		{Row{Proto: UDP, Port: 51413}, "", ""},
+	} {
+		tt.row.Remote = outside
+		if n, source := tt.row.Called(); n != tt.name || source != tt.source {
+			t.Errorf("%+v is called %q by %q, want %q by %q", tt.row, n, source, tt.name, tt.source)
+		}
+	}
+	_, rows := generate(t, config(20000, 7))
+	times := 0
+	for _, r := range rows {
+		if n, source := r.Called(); r.App == "ntp" && n == "ntp" && source == "port" {
+			times++
+		}
+	}
+	if times == 0 {
+		t.Error("no device of the household asked for the time")
+	}
+}
+
 func TestRows(t *testing.T) {
 	c := config(50000, 7)
 	_, rows := generate(t, c)
