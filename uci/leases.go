@@ -1,0 +1,40 @@
+package uci
+
+import "slices"
+
+// Where OpenWrt's DHCP servers keep their leases if nothing else is set.
+const (
+	dnsmasqLeases = "/tmp/dhcp.leases"
+	odhcpdLeases  = "/tmp/hosts/odhcpd"
+)
+
+// ReadLeaseFiles returns where the DHCP servers keep their leases, as their
+// configuration says, with what is staged for it: the leasefile of each dnsmasq and
+// of odhcpd, each path once. What is not set, or is no absolute path, is where it is
+// by default. The files need not exist. What odhcpd writes into its hostsdir is not
+// among them: its lease file has all of that, and the MACs. err is a file that could
+// not be read.
+func ReadLeaseFiles(confDir, deltaDir string) (paths []string, err error) {
+	s, err := open(confDir, deltaDir, hostsFile)
+	if err != nil {
+		return nil, err
+	}
+	for _, server := range []struct{ section, file string }{{"dnsmasq", dnsmasqLeases}, {"odhcpd", odhcpdLeases}} {
+		var keys []string
+		if s != nil {
+			keys = s.keys(server.section)
+		}
+		if len(keys) == 0 {
+			paths = append(paths, server.file)
+		}
+		for _, key := range keys {
+			path, ok := parsePath(s.text(key, "leasefile"))
+			if !ok {
+				path = server.file
+			}
+			paths = append(paths, path)
+		}
+	}
+	slices.Sort(paths)
+	return slices.Compact(paths), nil
+}

@@ -1,0 +1,66 @@
+package uci
+
+import (
+	"errors"
+	"slices"
+	"testing"
+)
+
+func TestReadLeaseFiles(t *testing.T) {
+	for _, tt := range []struct {
+		name, file, staged string
+		want               []string
+	}{
+		{"nothing", "", "", []string{"/tmp/dhcp.leases", "/tmp/hosts/odhcpd"}},
+		{
+			"OpenWrt's own",
+			"config dnsmasq\n\toption leasefile '/tmp/dhcp.leases'\nconfig odhcpd 'odhcpd'\n\toption leasefile '/tmp/odhcpd.leases'\n\toption hostsdir '/tmp/hosts'\n",
+			"",
+			[]string{"/tmp/dhcp.leases", "/tmp/odhcpd.leases"},
+		},
+		{
+			"two of dnsmasq",
+			"config dnsmasq 'lan'\n\toption leasefile '/tmp/lan//leases'\nconfig dnsmasq 'guest'\n",
+			"",
+			[]string{"/tmp/dhcp.leases", "/tmp/hosts/odhcpd", "/tmp/lan/leases"},
+		},
+		{
+			"one file for both",
+			"config dnsmasq\n\toption leasefile '/tmp/leases'\nconfig odhcpd\n\toption leasefile '/tmp/leases'\n",
+			"",
+			[]string{"/tmp/leases"},
+		},
+		{
+			"wrong",
+			"config dnsmasq\n\toption leasefile 'dhcp.leases'\nconfig odhcpd\n\toption leasefile '/tmp/\x01'\n",
+			"",
+			[]string{"/tmp/dhcp.leases", "/tmp/hosts/odhcpd"},
+		},
+		{
+			"staged",
+			"config dnsmasq 'd'\n\toption leasefile '/tmp/dhcp.leases'\n",
+			"dhcp.d.leasefile='/srv/dhcp.leases'\n",
+			[]string{"/srv/dhcp.leases", "/tmp/hosts/odhcpd"},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			files := map[string]string{}
+			if tt.file != "" {
+				files["dhcp"] = tt.file
+			}
+			if tt.staged != "" {
+				files[".dhcp"] = tt.staged
+			}
+			confDir, deltaDir := etc(t, files)
+			got, err := ReadLeaseFiles(confDir, deltaDir)
+			if err != nil || !slices.Equal(got, tt.want) {
+				t.Errorf("got %q, %v; want %q", got, err, tt.want)
+			}
+		})
+	}
+	confDir, deltaDir := etc(t, map[string]string{"dhcp": "host\n"})
+	var parse *ParseError
+	if paths, err := ReadLeaseFiles(confDir, deltaDir); paths != nil || !errors.As(err, &parse) {
+		t.Error(paths, err)
+	}
+}
