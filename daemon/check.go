@@ -34,10 +34,10 @@ func checkCommand(args []string, stdout, stderr io.Writer) int {
 	if s.refused != nil {
 		fmt.Fprintf(stderr, "pakon check: %v\n", s.refused)
 	}
-	for _, problem := range s.problems {
+	for _, problem := range s.said() {
 		fmt.Fprintf(stderr, "pakon check: %s\n", problem)
 	}
-	if s.refused != nil || s.wrong {
+	if s.refused != nil || s.wrong || len(s.listProblems) > 0 {
 		return 1
 	}
 	return 0
@@ -52,6 +52,12 @@ func describe(w io.Writer, s *settings) {
 	if n := len(m.ExcludeClients) + len(m.ExcludeHostnames); n > 0 {
 		fmt.Fprintf(w, "never recorded: %s\n", strings.Join(append(append([]string(nil), m.ExcludeClients...), m.ExcludeHostnames...), ", "))
 	}
+	if len(m.ShowCategories) > 0 {
+		fmt.Fprintf(w, "shown although the lists hide them: %s\n", strings.Join(m.ShowCategories, ", "))
+	}
+	if len(m.NotifyMute) > 0 {
+		fmt.Fprintf(w, "new devices not told of: %s\n", strings.Join(m.NotifyMute, ", "))
+	}
 	fmt.Fprintf(w, "last day: at most %d flows\n", m.DatabaseLimit)
 	fmt.Fprintf(w, "archive: %s, kept for %s, at most %d flows, backup every %s\n", a.Path, period(a.Keep), a.DatabaseLimit, period(a.BackupInterval))
 	for i, r := range s.config.Rules {
@@ -61,8 +67,8 @@ func describe(w io.Writer, s *settings) {
 		}
 		fmt.Fprintln(w)
 	}
-	groups, hidden := s.lists.Len()
-	fmt.Fprintf(w, "named devices: %d\nlists: %d for grouping names, %d names are hidden\n", len(s.hosts), groups, hidden)
+	domains, services := s.lists.Len()
+	fmt.Fprintf(w, "named devices: %d\nlists: %d domains, %d services\n", len(s.hosts), domains, services)
 }
 
 // period writes a duration as the configuration does: 4w, 90s.
@@ -94,6 +100,8 @@ func inForce(c uci.Config) any {
 			Mode             string   `json:"mode"`
 			Interface        []string `json:"interface"`
 			NotifyNewDevices bool     `json:"notify_new_devices"`
+			NotifyMute       []string `json:"notify_mute"`
+			ShowCategory     []string `json:"show_category"`
 			DatabaseLimit    int64    `json:"database_limit"`
 			ExcludeClient    []string `json:"exclude_client"`
 			ExcludeHostname  []string `json:"exclude_hostname"`
@@ -109,7 +117,8 @@ func inForce(c uci.Config) any {
 	list := func(l []string) []string { return append([]string{}, l...) } // [], never null
 	m, a := &out.Monitor, &out.Archive
 	m.Enabled, m.Mode, m.Interface = c.Monitor.Enabled, c.Monitor.Mode, list(c.Monitor.Interfaces)
-	m.NotifyNewDevices, m.DatabaseLimit = c.Monitor.NotifyNewDevices, c.Monitor.DatabaseLimit
+	m.ShowCategory = list(c.Monitor.ShowCategories)
+	m.NotifyNewDevices, m.NotifyMute, m.DatabaseLimit = c.Monitor.NotifyNewDevices, list(c.Monitor.NotifyMute), c.Monitor.DatabaseLimit
 	m.ExcludeClient, m.ExcludeHostname = list(c.Monitor.ExcludeClients), list(c.Monitor.ExcludeHostnames)
 	a.Path, a.Keep = c.Archive.Path, int64(c.Archive.Keep/time.Second)
 	a.DatabaseLimit, a.BackupInterval = c.Archive.DatabaseLimit, int64(c.Archive.BackupInterval/time.Second)

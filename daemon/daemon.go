@@ -21,11 +21,14 @@ import (
 	"pakon/daemon/api"
 	"pakon/daemon/api/timespec"
 	"pakon/daemon/client"
+	"pakon/daemon/client/vendor"
 	"pakon/daemon/clock"
 	"pakon/daemon/conntrack"
 	"pakon/daemon/disk"
 	"pakon/daemon/flow"
 	"pakon/daemon/head"
+	"pakon/daemon/inotify"
+	"pakon/daemon/newclient"
 	"pakon/daemon/store"
 	"pakon/daemon/store/original"
 	"pakon/suricata"
@@ -121,6 +124,13 @@ type daemon struct {
 	carried *carried
 	keeper  *keeper
 
+	newclient   *newclient.Announcer
+	leasesMoved chan struct{} // holds one: other files of leases may be in force
+	leasesRead  chan struct{} // closed once they were read
+	// Of the goroutine that reads leases: what was wrong with them last.
+	leaseTrouble string
+	leaseLines   bool
+
 	forced atomic.Bool // Suricata's monitor is to try again, even if nothing has changed
 	// Of the goroutine that chooses how to capture.
 	inspector suricata.Inspector
@@ -170,7 +180,13 @@ func newDaemon(ctx context.Context, o options, log *slog.Logger) (_ *daemon, err
 	d.kernel = conntrack.NewWatcher(log, d.kernelChanged)
 	d.head = head.New(log)
 	d.clients = client.New(log)
-	d.clients.SetHosts(s.hosts)
+	d.leasesMoved, d.leasesRead = make(chan struct{}, 1), make(chan struct{})
+	if v, err := vendor.Open(d.paths.vendors); err != nil {
+		log.Warn("the vendors of devices are not known", "err", err)
+	} else {
+		d.clients.SetVendors(v)
+	}
+	d.setDevices(s)
 	d.writer = newWriter(d.store, log)
 	d.table = flow.New(d.clients, d.writer.add)
 	d.table.SetPolicy(d.policy(s))
@@ -188,10 +204,19 @@ func newDaemon(ctx context.Context, o options, log *slog.Logger) (_ *daemon, err
 	}
 	d.keeper.newest, d.keeper.location, d.keeper.jumped = d.newest, d.location, d.jumped
 	d.store.SetArchive(s.keeping(d.paths).archive)
+	d.keeper.devices = &devices{
+		table: d.clients, store: d.store, log: log, announce: d.announceDevice, ready: d.devicesReady,
+		hosts: func() []client.Host { return d.settings.Load().hosts },
+	}
+	d.keeper.newDevices = d.clients.Wake()
 	d.bus = ubus.New(d.socket, log)
 	d.api = api.New(api.Config{
-		Store: d.store, Clients: d.clients, Classify: d.classify, Status: d.status, Reload: d.reload,
+		Store: d.store, Clients: d.clients, Lists: d.lists, Status: d.status, Reload: d.reload,
 		Archive: d.keeper.Archive, Backup: d.keeper.Backup, Forget: d.forget, Location: d.location, Log: log,
+	})
+	d.newclient = newclient.New(newclient.Config{
+		Notify: d.api.NotifyClient, Folder: d.paths.scripts, Turris: d.paths.turris, Log: log,
+		Enabled: func() bool { return d.settings.Load().config.Monitor.NotifyNewDevices },
 	})
 	d.writer.stored = func(flows []flow.Flow) {
 		if err := d.api.Stored(flows); err != nil {
@@ -224,9 +249,13 @@ func (d *daemon) interfaces() []client.Interface {
 	return there
 }
 
+// lists are those in force.
+func (d *daemon) lists() api.Lists { return d.settings.Load().lists }
+
 // classify is what the lists in force say of a name.
 func (d *daemon) classify(name string) (group string, hidden bool) {
-	return d.settings.Load().lists.Classify(name)
+	c := d.settings.Load().lists.Classify(name)
+	return c.Group, c.Hidden != ""
 }
 
 // run runs the parts until the context ends or one fails. What captures ends
@@ -245,7 +274,10 @@ func (d *daemon) run(ctx context.Context) error {
 		return d.capture(ctx)
 	})
 	g.Go(func() error { return d.clients.Run(late) })
-	g.Go(func() error { return d.bus.Run(late) })
+	g.Go(func() error {
+		d.keeper.awaitDevices(late) // who asks first is to be told of all
+		return d.bus.Run(late)
+	})
 	g.Go(func() error {
 		defer d.writer.finish()
 		defer d.table.Suspend()
@@ -260,7 +292,18 @@ func (d *daemon) run(ctx context.Context) error {
 	g.Go(func() error { return d.carried.run(ctx, d.interfaces) })
 	g.Go(func() error { d.writer.run(); return nil })
 	g.Go(func() error { return d.follow(ctx) })
-	g.Go(func() error { return d.keeper.run(ctx) })
+	g.Go(func() error {
+		defer d.newclient.Finish()
+		return d.keeper.run(ctx)
+	})
+	g.Go(func() error { return d.newclient.Run(ctx) })
+	g.Go(func() error { return d.followLeases(ctx) })
+	g.Go(func() error {
+		if err := inotify.Watch(ctx, d.paths.listFolders(), func(string) { d.listsChanged(ctx) }); err != nil {
+			d.log.Error("it is not noticed when lists are changed", "err", err)
+		}
+		return nil
+	})
 	g.Go(func() error {
 		if err := disk.Watch(ctx, d.keeper.mountsChanged); err != nil {
 			d.log.Error("a drive that comes later is not noticed", "err", err)
@@ -362,7 +405,7 @@ func (d *daemon) reload(ctx context.Context) error {
 	defer d.reloading.Unlock()
 	s := d.read(d.settings.Load())
 	d.settings.Store(s)
-	d.clients.SetHosts(s.hosts)
+	d.setDevices(s)
 	d.table.SetPolicy(d.policy(s))
 	d.store.SetMaxFlows(s.config.Monitor.DatabaseLimit)
 	d.store.SetArchive(s.keeping(d.paths).archive)
@@ -374,6 +417,25 @@ func (d *daemon) reload(ctx context.Context) error {
 		return fmt.Errorf("apply the lists to recorded names: %w", err)
 	}
 	return nil
+}
+
+// listsChanged puts the lists in force as they are now, and nothing else.
+func (d *daemon) listsChanged(ctx context.Context) {
+	d.reloading.Lock()
+	defer d.reloading.Unlock()
+	last := d.settings.Load()
+	if filesIn(d.paths.listFolders()) == last.listFiles {
+		return
+	}
+	s := *last
+	s.readLists(d.paths)
+	s.tell(d.log, last)
+	d.settings.Store(&s)
+	domains, services := s.lists.Len()
+	d.log.Info("the lists have changed", "domains", domains, "services", services)
+	if err := d.store.Reclassify(ctx); err != nil && ctx.Err() == nil {
+		d.log.Error("the lists are not applied to all recorded names", "err", err)
+	}
 }
 
 // read reads the settings, says what is wrong with them, and saves what is then

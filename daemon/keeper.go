@@ -37,6 +37,8 @@ const (
 	keeperPatience = 80 * time.Minute
 	// flashInterval is how often the router's own flash is written at most.
 	flashInterval = 12 * time.Hour
+	// devicesWait is how long the object on the bus waits for the known devices.
+	devicesWait = time.Second
 	// lastBackup bounds the backup at the end: the init script waits for a minute.
 	lastBackup = 45 * time.Second
 	// clockJump is by what the clock must be set to be worth a word.
@@ -84,6 +86,7 @@ type keeper struct {
 	// jumped is told that the wall clock was set by so many ms when it showed last
 	// (Unix ms), before flows that were recorded are moved.
 	jumped  func(ctx context.Context, last, by int64)
+	devices *devices         // nil if they are not kept
 	now     func() time.Time // the wall clock
 	offset  func() int64     // see clock.Offset
 	look    func(path string) lies
@@ -91,7 +94,9 @@ type keeper struct {
 	started time.Time
 	boot    string // tells this boot of the machine from others
 
-	mounts, clock, config chan struct{} // hold one each: something has changed
+	mounts, clock, config chan struct{}   // hold one each: something has changed
+	devicesRead           chan struct{}   // closed once it was tried to read them
+	newDevices            <-chan struct{} // tells that devices are to be looked at; nil if they are not kept
 	requests              chan request
 	asking                chan struct{} // holds one for each request
 	ended                 chan struct{} // closed when requests are not run any more
@@ -100,6 +105,7 @@ type keeper struct {
 	// is due, but for night.
 	attachAt, retryAt, missedAt, backupAt time.Time
 	night                                 time.Time
+	devicesAt                             time.Time // when new devices are to be looked at
 	lastOffset                            int64
 	failed                                [tasks]int // how often in a row
 	home                                  lies       // the drive that the archive was on since it was configured; zero if on none
@@ -126,6 +132,7 @@ const (
 	importing
 	archiving
 	backing
+	noting
 	tasks
 )
 
@@ -135,11 +142,13 @@ var taskFails, taskWorks = [tasks]string{
 	importing: "the files of the original are not imported",
 	archiving: "flows are not moved to the archive",
 	backing:   "the last day is not backed up",
+	noting:    "which devices are known is not kept",
 }, [tasks]string{
 	attaching: "the archive and the backup are open again",
 	importing: "the files of the original are imported",
 	archiving: "flows are moved to the archive again",
 	backing:   "the last day is backed up again",
+	noting:    "which devices are known is kept again",
 }
 
 // trouble is why a task fails; zero if it does not.
@@ -160,6 +169,7 @@ func newKeeper(store keeperStore, log *slog.Logger) *keeper {
 		jumped: func(context.Context, int64, int64) {}, lastOffset: clock.Offset(),
 		mounts: make(chan struct{}, 1), clock: make(chan struct{}, 1), config: make(chan struct{}, 1),
 		requests: make(chan request), asking: make(chan struct{}, maxAsking), ended: make(chan struct{}),
+		devicesRead: make(chan struct{}),
 	}
 }
 
@@ -189,6 +199,7 @@ func (k *keeper) configured()    { tell(k.config) }
 // run does what is due until ctx ends; a task that runs then ends soon.
 func (k *keeper) run(ctx context.Context) error {
 	defer close(k.ended)
+	k.readDevices()
 	k.takeClock(ctx)
 	k.noteClock(ctx)
 	k.attach(ctx)
@@ -213,6 +224,7 @@ func (k *keeper) run(ctx context.Context) error {
 		case <-k.mounts:
 			k.attachAt = time.Now().Add(mountDelay)
 		case <-k.clock: // looked at in any case
+		case <-k.newDevices:
 		case <-k.config:
 			k.home = lies{}
 			k.attach(ctx)
@@ -235,12 +247,16 @@ func (k *keeper) finish() {
 		err = fmt.Errorf("it takes more than %s", lastBackup)
 	}
 	k.note(context.Background(), backing, err)
+	_, _ = k.saveDevices(context.Background())
 }
 
 // work does what is due.
 func (k *keeper) work(ctx context.Context) {
 	if due(k.attachAt) {
 		k.attach(ctx)
+	}
+	if k.devices != nil {
+		k.devicesAt = k.devices.work(func() (int64, error) { return k.saveDevices(ctx) })
 	}
 	if k.untilArchive() <= 0 {
 		_, _ = k.archive(ctx) // which has told of the error
@@ -255,7 +271,7 @@ func due(t time.Time) bool { return !t.IsZero() && time.Until(t) <= 0 }
 // wait is how long nothing is due.
 func (k *keeper) wait() time.Duration {
 	d := k.untilArchive()
-	for _, t := range []time.Time{k.attachAt, k.backupAt} {
+	for _, t := range []time.Time{k.attachAt, k.backupAt, k.devicesAt} {
 		if !t.IsZero() {
 			d = min(d, time.Until(t))
 		}
@@ -332,6 +348,12 @@ func (k *keeper) attach(ctx context.Context) {
 	if k.note(ctx, importing, err); err != nil {
 		k.attachAt = time.Now().Add(keeperRetry)
 	}
+	if k.devices != nil {
+		err = k.devices.attach(ctx, filepath.Dir(set.archive.Path))
+		if k.note(ctx, noting, err); err != nil {
+			k.attachAt = time.Now().Add(keeperRetry)
+		}
+	}
 	// What failed for want of the drive need not wait.
 	state := k.state()
 	if state.troubles[archiving].reason != "" {
@@ -343,6 +365,15 @@ func (k *keeper) attach(ctx context.Context) {
 }
 
 func (k *keeper) attachTo(ctx context.Context, set keeping) error {
+	if k.locate(set); k.unusable != nil {
+		// What lies at the path now is not what was there, or will be.
+		return errors.Join(k.unusable, k.store.Detach())
+	}
+	return k.store.Attach(ctx)
+}
+
+// locate looks where the archive lies, and whether it is to be used.
+func (k *keeper) locate(set keeping) {
 	l := k.look(set.archive.Path)
 	if l.kind == disk.Drive {
 		k.home = l
@@ -375,11 +406,29 @@ func (k *keeper) attachTo(ctx context.Context, set keeping) error {
 				"interval", interval, "configured", set.interval)
 		}
 	}
-	if k.unusable != nil {
-		// What lies at the path now is not what was there, or will be.
-		return errors.Join(k.unusable, k.store.Detach())
+}
+
+// readDevices reads which devices are known, which takes no archive. What fails is
+// told by attach, which does it again.
+func (k *keeper) readDevices() {
+	defer close(k.devicesRead)
+	if k.devices == nil {
+		return
 	}
-	return k.store.Attach(ctx)
+	set := k.settings()
+	if k.locate(set); k.unusable == nil {
+		_, _ = k.devices.read(filepath.Join(filepath.Dir(set.archive.Path), devicesFile))
+	}
+}
+
+// awaitDevices returns once it was tried to read which devices are known, or the
+// drive takes long for it, or ctx has ended.
+func (k *keeper) awaitDevices(ctx context.Context) {
+	select {
+	case <-k.devicesRead:
+	case <-time.After(devicesWait):
+	case <-ctx.Done():
+	}
 }
 
 // expected is the innermost of the folders at which drives are to be mounted in
@@ -461,7 +510,53 @@ func (k *keeper) backup(ctx context.Context) (run store.BackupRun, err error) {
 	if k.note(ctx, backing, err); err != nil {
 		k.backupAt = time.Now().Add(min(k.patience(backing), k.state().interval))
 	}
+	_, _ = k.saveDevices(ctx)
 	return run, err
+}
+
+// saveDevices writes which devices are known, if there is where to.
+func (k *keeper) saveDevices(ctx context.Context) (written int64, err error) {
+	if k.devices == nil || k.unusable != nil {
+		return 0, k.unusable
+	}
+	written, err = k.devices.save(ctx)
+	k.note(ctx, noting, err)
+	return written, err
+}
+
+// forgetDevices has what is known of devices on the drive follow what the table
+// has forgotten; all if that is everything.
+func (k *keeper) forgetDevices(ctx context.Context, all bool) error {
+	if k.devices == nil || k.unusable != nil { // which the caller tells
+		return nil
+	}
+	var err error
+	if all {
+		err = k.devices.forget()
+	}
+	_, saveErr := k.saveDevices(ctx)
+	return errors.Join(err, saveErr)
+}
+
+// devicesWarning is what the owner should know of the devices that are known; ""
+// if that is nothing.
+func (k *keeper) devicesWarning() string {
+	if k.devices == nil {
+		return ""
+	}
+	state := k.state()
+	why := state.troubles[noting].text
+	switch known := k.devices.table.Known(); {
+	case known && why != "":
+		return "Which devices are known may not outlive a reboot: " + why
+	case known:
+		return ""
+	}
+	if why = cmp.Or(state.troubles[attaching].text, why); why == "" {
+		return "" // it will be read in a moment
+	}
+	path := filepath.Join(filepath.Dir(k.settings().archive.Path), devicesFile)
+	return fmt.Sprintf("New devices are not told while %s can not be read: %s", path, why)
 }
 
 // patience is how long a task that has just failed is not tried again.

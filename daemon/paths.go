@@ -7,7 +7,7 @@ type paths struct {
 	root    string
 	config  string // UCI's files
 	staged  string // UCI's changes that are not committed
-	lists   string // the owner's lists
+	lists   string // the lists of names, the owner's in folders of it
 	run     string // settings and sockets, of this boot
 	live    string // database of the last day
 	eve     string // socket of Suricata's events
@@ -15,7 +15,15 @@ type paths struct {
 	saved   string // the configuration in force, for a restart with a broken file
 	pidFile string
 	procd   string // there where procd runs services
+	vendors string // who makes devices
+	scripts string // folder of what is run for a new device
+	turris  string // the command that makes a notification of Turris
 	restart string // there while /etc/init.d/pakon restarts the daemon
+}
+
+// listFolders are the folders with files of lists.
+func (p *paths) listFolders() []string {
+	return []string{p.lists, filepath.Join(p.lists, "domains_replace"), filepath.Join(p.lists, "domains_ignore")}
 }
 
 func pathsBelow(root string) paths {
@@ -32,6 +40,9 @@ func pathsBelow(root string) paths {
 		saved:   at("var/run/pakon/config.json"),
 		pidFile: at("var/run/pakon/pakon.pid"),
 		procd:   at("sbin/procd"),
+		vendors: at("usr/share/pakon-light/vendors"),
+		scripts: at("etc/pakon/client-new.d"),
+		turris:  at("usr/bin/create_notification"),
 		restart: at("var/run/pakon/restart"),
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,12 +24,16 @@ import (
 type settings struct {
 	config   uci.Config
 	hosts    []client.Host
+	leases   []string // the files of the DHCP servers' leases
 	mounts   []string // the folders at which drives are to be mounted
 	lists    *lists.Lists
 	loaded   time.Time
 	refused  error    // why a configuration file was refused; what it last said is in force
-	problems []string // what else is to be said of the files, one line each
+	problems []string // what else is to be said of the files of UCI, one line each
 	wrong    bool     // some of it is more than a warning
+
+	listProblems []string // likewise, of the lists
+	listFiles    string   // which files of lists there were
 }
 
 // readSettings reads everything anew. Where a file is refused by UCI, what it
@@ -38,7 +43,7 @@ func readSettings(p paths, last *settings) *settings {
 	s := &settings{loaded: time.Now()}
 	before := func() saved {
 		if last != nil {
-			return saved{last.config, last.hosts}
+			return saved{last.config, last.hosts, last.leases}
 		}
 		return loadSaved(p.saved)
 	}
@@ -55,6 +60,13 @@ func readSettings(p paths, last *settings) *settings {
 	if err != nil {
 		s.hosts = before().Hosts
 	}
+	leases, leasesErr := uci.ReadLeaseFiles(p.config, p.staged)
+	for _, path := range leases {
+		s.leases = append(s.leases, filepath.Join(p.root, path))
+	}
+	if leasesErr != nil { // of the file that holds the hosts
+		s.leases = before().Leases
+	}
 	if s.refused != nil && err != nil {
 		err = fmt.Errorf("%w; %w", s.refused, err) // one line
 	}
@@ -69,14 +81,49 @@ func readSettings(p paths, last *settings) *settings {
 			s.wrong = true
 		}
 	}
-	var wrong []lists.Problem
-	s.lists, wrong = lists.Load(os.DirFS(p.lists))
-	for _, w := range wrong {
-		s.problems = append(s.problems, w.Error())
-		s.wrong = true
+	for _, c := range s.config.Monitor.ShowCategories {
+		if !slices.Contains(lists.HiddenCategories, c) {
+			s.problems = append(s.problems, fmt.Sprintf("%s: show_category '%s': want one of %s",
+				filepath.Join(p.config, "pakon"), c, strings.Join(lists.HiddenCategories, ", ")))
+			s.wrong = true
+		}
 	}
+	s.readLists(p)
 	return s
 }
+
+// readLists reads the lists anew.
+func (s *settings) readLists(p paths) {
+	s.listFiles = filesIn(p.listFolders())
+	var wrong []lists.Problem
+	s.lists, wrong = lists.Load(os.DirFS(p.lists))
+	s.listProblems = nil
+	for _, w := range wrong {
+		w.File = filepath.Join(p.lists, w.File)
+		s.listProblems = append(s.listProblems, w.Error())
+	}
+	s.lists = s.lists.Showing(s.config.Monitor.ShowCategories)
+}
+
+// filesIn tells the files in folders, and of each what tells it from what it was.
+func filesIn(folders []string) string {
+	var b strings.Builder
+	for _, folder := range folders {
+		entries, err := os.ReadDir(folder)
+		if err != nil {
+			continue // whoever reads them says why
+		}
+		for _, e := range entries {
+			if info, err := e.Info(); err == nil && !e.IsDir() {
+				fmt.Fprintln(&b, folder, e.Name(), info.Size(), info.ModTime().UnixNano())
+			}
+		}
+	}
+	return b.String()
+}
+
+// said is all that is to be said of the files.
+func (s *settings) said() []string { return slices.Concat(s.problems, s.listProblems) }
 
 func (s *settings) note(problems []uci.Problem) {
 	for _, p := range problems {
@@ -93,11 +140,11 @@ func (s *settings) tell(log *slog.Logger, last *settings) {
 	}
 	told := make(map[string]bool)
 	if last != nil {
-		for _, p := range last.problems {
+		for _, p := range last.said() {
 			told[p] = true
 		}
 	}
-	for _, p := range s.problems {
+	for _, p := range s.said() {
 		if !told[p] {
 			log.Warn(p)
 		}
@@ -192,11 +239,12 @@ func toHosts(in []uci.Host) []client.Host {
 type saved struct {
 	Config uci.Config
 	Hosts  []client.Host
+	Leases []string
 }
 
 // save keeps the settings in force.
 func (s *settings) save(path string) error {
-	b, err := json.Marshal(saved{s.config, s.hosts})
+	b, err := json.Marshal(saved{s.config, s.hosts, s.leases})
 	if err != nil {
 		return fmt.Errorf("save the configuration in force: %w", err)
 	}

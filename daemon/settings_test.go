@@ -28,6 +28,11 @@ func router(t *testing.T, files map[string]string) (root string) {
 	if err := os.MkdirAll(filepath.Join(root, "var/run/pakon"), 0o700); err != nil {
 		t.Fatal(err)
 	}
+	lists, err := os.ReadFile("../files/usr/share/pakon-light/lists")
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, root, "usr/share/pakon-light/lists", string(lists))
 	for name, text := range files {
 		write(t, root, name, text)
 	}
@@ -154,6 +159,8 @@ func TestCheck(t *testing.T) {
 		{"wrong value", "config monitor 'monitor'\n\toption mode 'nope'\n", nil, 1, "(mode ", "nope"},
 		{"refused", "nonsense\n", nil, 1, "interfaces: br-lan, br-guest_turris", "etc/config/pakon"},
 		{"unknown option is a warning", "config monitor 'monitor'\n\toption colour 'red'\n", nil, 0, "interfaces", "colour"},
+		{"shown category", "config monitor 'monitor'\n\tlist show_category 'Time'\n", nil, 0, "shown although the lists hide them: time", ""},
+		{"unknown category", "config monitor 'monitor'\n\tlist show_category 'colour'\n", nil, 1, "interfaces", "show_category 'colour': want one of advertising, "},
 		{"nobody is excluded", "config monitor 'monitor'\n\tlist exclude_client 'phone'\n", nil, 1, "phone", "exclude_client 'phone': no host"},
 		{"help", pakonFile, []string{"--help"}, 0, "-json", ""},
 		{"argument", pakonFile, []string{"now"}, 2, "", `unknown argument "now"`},

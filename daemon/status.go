@@ -29,7 +29,7 @@ func (d *daemon) status(ctx context.Context) api.Status {
 		Events:    d.eventStatus(),
 		Flows:     api.FlowStatus{Running: d.table.Running(), Limit: set.config.Monitor.DatabaseLimit, Lost: d.writer.lost.Load()},
 		Database:  api.DatabaseStatus{Path: d.paths.live},
-		Config:    api.ConfigStatus{Loaded: set.loaded, Problems: set.problems},
+		Config:    api.ConfigStatus{Loaded: set.loaded, Problems: set.said()},
 	}
 	if s.Conntrack.Active && d.kernel.State().Any {
 		s.BytesFrom = "conntrack"
@@ -41,7 +41,7 @@ func (d *daemon) status(ctx context.Context) api.Status {
 			s.Capture = d.captureStatus(used)
 		}
 	}
-	s.Lists.Groups, s.Lists.Ignored = set.lists.Len()
+	s.Lists.Domains, s.Lists.Services = set.lists.Len()
 	if set.refused != nil {
 		s.Config.Error = set.refused.Error()
 	}
@@ -72,6 +72,9 @@ func (d *daemon) status(ctx context.Context) api.Status {
 		s.Interfaces = append(s.Interfaces, api.InterfaceStatus{Name: name, State: state, Coverage: coverage(name, d.carried.of(name), covered)})
 	}
 	s.Warnings = warnings(&s, set)
+	if w := d.keeper.devicesWarning(); w != "" {
+		s.Warnings = append(s.Warnings, w)
+	}
 	return s
 }
 

@@ -2,7 +2,6 @@ package lists
 
 import (
 	"bufio"
-	"embed"
 	"errors"
 	"fmt"
 	"io"
@@ -10,18 +9,18 @@ import (
 	"path"
 	"strings"
 	"unicode/utf8"
+	"unsafe"
 )
 
 const (
-	replaceDir = "domains_replace" // *.conf: "key" : "value" a line
-	ignoreDir  = "domains_ignore"  // *.txt: a domain a line, "!" in front shows it again
-	maxLine    = 1024              // bytes
-	maxEntries = 1_000_000         // of all files together
-	maxName    = 255               // bytes
+	ownFile      = "lists"           // the project's own, in the compact form
+	replaceDir   = "domains_replace" // *.conf: "key" : "value" a line
+	ignoreDir    = "domains_ignore"  // *.txt: a domain a line, "!" in front shows it again
+	maxLine      = 1024              // bytes
+	maxFragments = 4096
+	maxOwn       = 16 << 20 // bytes
+	maxSize      = 64 << 20 // bytes of the owner's files for which room is made at once
 )
-
-//go:embed data
-var data embed.FS
 
 // Problem is a line, or a file, that could not be used.
 type Problem struct {
@@ -41,39 +40,115 @@ func (p Problem) Unwrap() error { return p.Err }
 
 var (
 	errReplaceLine = errors.New(`want "name" : "group"`)
-	errDomain      = fmt.Errorf("not a domain name of at most %d bytes", maxName)
 	errUTF8        = errors.New("not UTF-8")
+	errFragments   = fmt.Errorf("more than %d names without a dot; the rest is left out", maxFragments)
 	errLong        = fmt.Errorf("line is longer than %d bytes", maxLine)
-	errMany        = fmt.Errorf("more than %d entries; the rest is left out", maxEntries)
 )
 
-// Load reads the project's own lists and then the owner's, whose entries hold
-// over ours, from the folders domains_replace and domains_ignore of fsys, in
-// the order of the files' names. A missing folder is an empty one. What is
-// wrong is returned and left out; the rest holds.
+// Load reads the project's own lists, the file lists of fsys, and then the
+// owner's, whose entries hold over ours, from the folders domains_replace and
+// domains_ignore, in the order of the files' names. A missing folder is an empty
+// one. What is wrong is returned and left out; the rest holds.
+//
+// A line of domains_replace says "name" : "group". A name with a dot inside is a
+// domain: it and what is below it belongs to the group. One without, or with dots
+// around it (the original Pakon looked for such text anywhere, even inside of
+// other words) is a label: it may stand anywhere in a name but at the end, and
+// holds where no domain does. A line of domains_ignore is a domain that is hidden
+// with what is below it; "!" in front of it shows it again.
 func Load(fsys fs.FS) (*Lists, []Problem) {
-	l := &Lists{groups: make(map[string]string), hidden: make(map[string]bool), fragments: make(map[string]string)}
-	own, err := fs.Sub(data, "data")
+	own, err := readOwn(fsys)
+	l, problems := load(own, fsys)
 	if err != nil {
-		panic(err) // the folder is embedded
-	}
-	var problems []Problem
-	for _, f := range []fs.FS{own, fsys} {
-		problems = append(problems, l.readAll(f, replaceDir, ".conf", l.replaceLine)...)
-		problems = append(problems, l.readAll(f, ignoreDir, ".txt", l.ignoreLine)...)
+		problems = append([]Problem{{File: ownFile, Err: err}}, problems...)
 	}
 	return l, problems
 }
 
-func (l *Lists) readAll(fsys fs.FS, dir, suffix string, line func(string) error) []Problem {
-	entries, err := fs.ReadDir(fsys, dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+func readOwn(fsys fs.FS) (table, error) {
+	info, err := fs.Stat(fsys, ownFile)
+	if err != nil {
+		return table{}, err
+	}
+	if info.Size() > maxOwn {
+		return table{}, fmt.Errorf("%w: it is larger than %d bytes", errForm, maxOwn)
+	}
+	b, err := fs.ReadFile(fsys, ownFile)
+	if err != nil {
+		return table{}, err
+	}
+	return openTable(unsafeString(b))
+}
+
+func load(base table, fsys fs.FS) (*Lists, []Problem) {
+	r := reader{base: base, fragments: make(map[string]string)}
+	r.size = sizeOf(fsys, replaceDir, ".conf") + sizeOf(fsys, ignoreDir, ".txt")
+	r.readAll(fsys, replaceDir, ".conf", r.replaceLine)
+	r.readAll(fsys, ignoreDir, ".txt", r.ignoreLine)
+	l := &Lists{table: base, fragments: r.fragments}
+	if r.b == nil {
+		return l, r.problems // there is nothing of the owner's
+	}
+	data, err := r.b.compile()
+	if err == nil {
+		l.table, err = openTable(unsafeString(data))
 	}
 	if err != nil {
-		return []Problem{{File: dir, Err: err}}
+		l.table = base
+		r.problems = append(r.problems, Problem{File: "the owner's lists", Err: err})
 	}
-	var problems []Problem
+	for label, group := range l.fragments {
+		l.fragments[label] = l.Classify(group).Group
+	}
+	return l, r.problems
+}
+
+// reader reads the owner's files.
+type reader struct {
+	base      table
+	size      int64    // bytes of the files
+	b         *builder // nil until there is an entry
+	fragments map[string]string
+	problems  []Problem
+}
+
+// builder is that which has our entries already.
+func (r *reader) builder() (*builder, error) {
+	if r.b != nil {
+		return r.b, nil
+	}
+	b := newBuilder()
+	b.grow(&r.base, int(min(r.size, maxSize)))
+	if err := b.addAll(&r.base); err != nil {
+		return nil, err
+	}
+	r.b = b
+	return b, nil
+}
+
+// sizeOf is how many bytes the files in a folder have.
+func sizeOf(fsys fs.FS, dir, suffix string) (size int64) {
+	entries, err := fs.ReadDir(fsys, dir)
+	if err != nil {
+		return 0 // readAll tells why
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && !e.IsDir() && strings.HasSuffix(e.Name(), suffix) {
+			size += info.Size()
+		}
+	}
+	return size
+}
+
+func (r *reader) readAll(fsys fs.FS, dir, suffix string, line func(string) error) {
+	entries, err := fs.ReadDir(fsys, dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	if err != nil {
+		r.problems = append(r.problems, Problem{File: dir, Err: err})
+		return
+	}
 	for _, e := range entries {
 		if e.IsDir() || !strings.HasSuffix(e.Name(), suffix) {
 			continue
@@ -81,18 +156,17 @@ func (l *Lists) readAll(fsys fs.FS, dir, suffix string, line func(string) error)
 		name := path.Join(dir, e.Name())
 		f, err := fsys.Open(name)
 		if err != nil {
-			problems = append(problems, Problem{File: name, Err: err})
+			r.problems = append(r.problems, Problem{File: name, Err: err})
 			continue
 		}
-		problems = append(problems, l.read(name, f, line)...)
+		r.problems = append(r.problems, read(name, f, line)...)
 		f.Close()
 	}
-	return problems
 }
 
 // read hands each line that says something to line. Of a file that is wrong
 // throughout, one problem is enough: the first of its lines.
-func (l *Lists) read(name string, r io.Reader, line func(string) error) []Problem {
+func read(name string, r io.Reader, line func(string) error) []Problem {
 	var problems []Problem
 	sc := bufio.NewScanner(r)
 	sc.Buffer(make([]byte, 0, maxLine), maxLine)
@@ -110,7 +184,7 @@ func (l *Lists) read(name string, r io.Reader, line func(string) error) []Proble
 		if err != nil && len(problems) == 0 {
 			problems = append(problems, Problem{name, n, err})
 		}
-		if errors.Is(err, errMany) {
+		if errors.Is(err, errMany) || errors.Is(err, errFragments) {
 			break
 		}
 	}
@@ -123,9 +197,8 @@ func (l *Lists) read(name string, r io.Reader, line func(string) error) []Proble
 	return problems
 }
 
-// replaceLine reads `"key" : "value"`. A key with a dot inside is a domain; one
-// without, or with dots around it, is a label that may stand anywhere.
-func (l *Lists) replaceLine(text string) error {
+// replaceLine reads `"key" : "value"`.
+func (r *reader) replaceLine(text string) error {
 	key, rest, ok := quoted(text)
 	if !ok {
 		return errReplaceLine
@@ -138,39 +211,38 @@ func (l *Lists) replaceLine(text string) error {
 	if rest = strings.TrimSpace(rest); !ok || rest != "" && rest != "," {
 		return errReplaceLine
 	}
-	key, value = strings.Trim(normalise(key), "."), normalise(value)
+	key, value = normalise(strings.Trim(key, ".")), normalise(value)
 	if !isName(key) || !isName(value) {
-		return errDomain
+		return errName
 	}
-	if err := l.room(); err != nil {
+	b, err := r.builder()
+	if err != nil {
 		return err
 	}
-	if strings.Contains(key, ".") {
-		l.groups[key] = value
-	} else {
-		l.fragments[key] = value
+	service, err := b.serviceOf(value)
+	switch {
+	case err != nil:
+		return err
+	case strings.Contains(key, "."):
+		return b.group(key, service)
+	case len(r.fragments) >= maxFragments:
+		return errFragments
 	}
+	r.fragments[strings.Clone(key)] = b.services[service].Key
 	return nil
 }
 
-func (l *Lists) ignoreLine(text string) error {
+func (r *reader) ignoreLine(text string) error {
 	text, shown := strings.CutPrefix(strings.TrimSpace(text), "!")
-	text = strings.TrimPrefix(normalise(text), ".")
-	if !isName(text) {
-		return errDomain
+	category := ignored
+	if shown {
+		category = shownAgain
 	}
-	if err := l.room(); err != nil {
+	b, err := r.builder()
+	if err != nil {
 		return err
 	}
-	l.hidden[text] = !shown
-	return nil
-}
-
-func (l *Lists) room() error {
-	if groups, hidden := l.Len(); groups+hidden >= maxEntries {
-		return errMany
-	}
-	return nil
+	return b.hide(strings.TrimPrefix(text, "."), category)
 }
 
 // quoted returns what stands between the double quotes that s begins with.
@@ -182,11 +254,5 @@ func quoted(s string) (value, rest string, ok bool) {
 	return strings.Cut(s, `"`)
 }
 
-// isName tells whether s can be (a part of) a host name. Spaces and control
-// characters can not; anything else may be in a name that someone made up.
-func isName(s string) bool {
-	if s == "" || len(s) > maxName || strings.Contains(s, "..") {
-		return false
-	}
-	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f })
-}
+// unsafeString is b, which nobody changes any more, as a string.
+func unsafeString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

@@ -18,7 +18,9 @@ type Monitor struct {
 	Enabled          bool     // whether anything is recorded at all
 	Mode             string   // how packets reach Suricata: "tap", "filter" or "auto"
 	Interfaces       []string // the networks that are watched; they need not exist
-	NotifyNewDevices bool     // whether the owner is told of a device never seen before
+	NotifyNewDevices bool     // whether the owner is told of a device never seen before by the router's own notifications
+	NotifyMute       []string // devices that nobody is told of: MACs, names or, for all of a network, interfaces
+	ShowCategories   []string // categories of names that are shown though the lists hide them: lower case
 	DatabaseLimit    int64    // flows kept of the last day, at least 1
 	ExcludeClients   []string // never recorded: MACs as aa:bb:cc:dd:ee:ff, or names as they are written
 	ExcludeHostnames []string // never recorded, subdomains included: lower case, without a final dot
@@ -77,7 +79,7 @@ const configFile = "pakon"
 
 // known is what the sections of Pakon's configuration may hold.
 var known = map[string][]string{
-	"monitor":      {"enabled", "mode", "interface", "notify_new_devices", "database_limit", "exclude_client", "exclude_hostname"},
+	"monitor":      {"enabled", "mode", "interface", "notify_new_devices", "notify_mute", "show_category", "database_limit", "exclude_client", "exclude_hostname"},
 	"archive":      {"path", "keep", "database_limit", "backup_interval"},
 	"archive_rule": {"up_to", "window", "size_threshold"},
 }
@@ -112,6 +114,8 @@ func (s *settings) readMonitor(key string, m *Monitor) {
 	one(s, key, "mode", &m.Mode, parseMode, wantMode)
 	s.list(key, "interface", &m.Interfaces, split, parseInterface, wantInterface)
 	s.boolean(key, "notify_new_devices", &m.NotifyNewDevices)
+	s.list(key, "notify_mute", &m.NotifyMute, splitOption, parseClient, wantMute)
+	s.list(key, "show_category", &m.ShowCategories, split, parseCategory, wantCategory)
 	one(s, key, "database_limit", &m.DatabaseLimit, parseLimit, wantLimit)
 	s.list(key, "exclude_client", &m.ExcludeClients, splitOption, parseClient, wantClient)
 	s.list(key, "exclude_hostname", &m.ExcludeHostnames, split, parseHostname, wantHostname)

@@ -158,6 +158,22 @@ func TestRead(t *testing.T) {
 			}),
 			problems: []string{"monitor.exclude_client=aa:bb:cc", "monitor.exclude_client=a\tb", "monitor.exclude_hostname=bad..name", "monitor.exclude_hostname=bücher.de"},
 		},
+		"muted": {
+			file: monitor + "list notify_mute 00-11-22-AA-bb-cc\nlist notify_mute 'My PC'\nlist notify_mute br-guest_turris\nlist notify_mute 'br:1'\n",
+			want: with(func(c *Config) {
+				c.Monitor.NotifyMute = []string{"00:11:22:aa:bb:cc", "My PC", "br-guest_turris"}
+			}),
+			problems: []string{"monitor.notify_mute=br:1"},
+		},
+		"muted in one option": {
+			file: monitor + "option notify_mute 'br-guest_turris phone'\n",
+			want: with(func(c *Config) { c.Monitor.NotifyMute = []string{"br-guest_turris", "phone"} }),
+		},
+		"shown categories": {
+			file:     monitor + "list show_category 'Time'\nlist show_category 'cdn browser'\nlist show_category 'a1'\n",
+			want:     with(func(c *Config) { c.Monitor.ShowCategories = []string{"time", "cdn", "browser"} }),
+			problems: []string{"monitor.show_category=a1"},
+		},
 		"clients in one option": {
 			file: monitor + "option exclude_client 'phone 00:11:22:33:44:55'\n",
 			want: with(func(c *Config) { c.Monitor.ExcludeClients = []string{"phone", "00:11:22:33:44:55"} }),

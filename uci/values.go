@@ -23,6 +23,8 @@ const (
 	wantPositive  = wantDuration + ", more than 0"
 	wantPath      = "the absolute path of a file"
 	wantClient    = "a MAC address such as 00:11:22:33:44:55, or the name of a client"
+	wantMute      = wantClient + ", or a network interface such as br-guest_turris"
+	wantCategory  = "a category of hidden names such as advertising"
 	wantHostname  = "a domain name such as example.org (xn--... if it has other letters), or an IP address"
 	wantMAC       = "a MAC address such as 00:11:22:33:44:55"
 	wantName      = "a name: UTF-8 without control characters, at most 255 bytes"
@@ -76,6 +78,12 @@ func parseMode(s string) (string, bool) {
 		return s, true
 	}
 	return "", false
+}
+
+// parseCategory reads a word; which there are, the lists say.
+func parseCategory(s string) (string, bool) {
+	s = strings.ToLower(s)
+	return s, s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz-") == ""
 }
 
 func parseLimit(s string) (int64, bool) {

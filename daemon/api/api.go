@@ -13,6 +13,7 @@ import (
 
 	"pakon/daemon/client"
 	"pakon/daemon/store"
+	"pakon/lists"
 	"pakon/ubus"
 )
 
@@ -37,13 +38,18 @@ type Clients interface {
 	Devices() []client.Device
 }
 
+// Lists group names and hide names.
+type Lists interface {
+	Classify(name string) lists.Class
+	Service(key string) (lists.Service, bool)
+}
+
 // Config is what the object is built from. Every field must be set.
 type Config struct {
 	Store   Store
 	Clients Clients
-	// Classify tells the group of a name ("" if none) and whether it is hidden, as
-	// the store does.
-	Classify func(name string) (group string, hidden bool)
+	// Lists tell what names are to people; asked for at each call as they may change.
+	Lists func() Lists
 	// Status collects what the method status shows. It is called for each call.
 	Status func(context.Context) Status
 	// Reload reads configuration and lists again and returns when that is done.

@@ -31,7 +31,7 @@ func (a *API) clients(ctx context.Context, _ ubus.Table, b *ubus.Builder) error 
 	}
 	for m, t := range totals {
 		if !seen[m] {
-			d := client.Device{MAC: m, FirstSeen: t.First, LastSeen: t.Last}
+			d := client.Device{MAC: m, Random: m.IsLocal() && !m.IsGroup(), FirstSeen: t.First, LastSeen: t.Last}
 			d.Name, d.NameSource = a.Clients.Name(m)
 			devices = append(devices, d)
 		}
@@ -55,13 +55,16 @@ func (a *API) clients(ctx context.Context, _ ubus.Table, b *ubus.Builder) error 
 
 func appendClient(b *ubus.Builder, d *client.Device, t store.Total) {
 	first, last := d.FirstSeen, max(d.LastSeen, t.Last)
-	if t.First > 0 { // the daemon may have been started since
-		first = min(first, t.First)
+	if t.First > 0 && (first == 0 || t.First < first) {
+		first = t.First // what is known for good may have come from the drive later
 	}
 	b.Table("")
 	b.String("mac", d.MAC.String())
 	b.String("name", bounded(d.Name))
 	b.String("name_source", bounded(d.NameSource))
+	b.String("vendor", bounded(d.Vendor))
+	b.Bool("random", d.Random)
+	b.String("earlier", d.Earlier.String())
 	b.Array("addresses")
 	for _, addr := range d.Addresses {
 		b.String("", addr.String())

@@ -111,7 +111,7 @@ func TestStatus(t *testing.T) {
 		Clock:    ClockStatus{Why: "it shows 2036-01-01"},
 		Import:   &store.Progress{Done: 1000, Total: 2000}, Restore: &store.Progress{Done: 3, Total: 4}, Aside: []string{"/srv/pakon/pakon-archive.db.damaged"},
 		Database: DatabaseStatus{Path: "/var/lib/pakon.db", Bytes: 4096, Names: 9, Clients: 10, Error: "disk full"},
-		Lists:    ListStatus{Groups: 11, Ignored: 12},
+		Lists:    ListStatus{Domains: 11, Services: 12},
 		Config:   ConfigStatus{Loaded: testNow, Error: "line 3: bad", Problems: []string{"option mode: \"x\": want tap or filter"}},
 		Warnings: []string{"flow offloading is on"},
 	}
@@ -316,11 +316,11 @@ func TestNotifications(t *testing.T) {
 	if n := next(t, notes); n.typ != "suricata" || string(ubus.AppendJSON(nil, n.data, false)) != `{"state":"running"}` {
 		t.Errorf("notification %v", n)
 	}
-	if err := r.NotifyClient(client.Device{MAC: phone, Name: "Apple", Interface: "br-lan",
+	if err := r.NotifyClient(client.Device{MAC: phone, Name: "Apple", Vendor: "Apple", Interface: "br-lan",
 		Addresses: []netip.Addr{netip.MustParseAddr("192.168.1.11"), netip.MustParseAddr("192.168.1.12")}}); err != nil {
 		t.Fatal(err)
 	}
-	const wantClient = `{"mac":"02:11:22:33:44:55","name":"Apple","address":"192.168.1.11","interface":"br-lan"}`
+	const wantClient = `{"mac":"02:11:22:33:44:55","name":"Apple","vendor":"Apple","address":"192.168.1.11","interface":"br-lan"}`
 	if n := next(t, notes); n.typ != "client.new" || string(ubus.AppendJSON(nil, n.data, false)) != wantClient {
 		t.Errorf("notification %v", n)
 	}

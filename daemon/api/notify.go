@@ -22,12 +22,13 @@ func (a *API) NotifySuricata(state string) error {
 // NotifyClient tells subscribers of a device that was never seen before.
 func (a *API) NotifyClient(d client.Device) error {
 	address := ""
-	if len(d.Addresses) > 0 {
-		address = d.Addresses[0].String()
+	if a := d.Address(); a.IsValid() {
+		address = a.String()
 	}
 	return a.object.Notify("client.new", ubus.Table{
 		{Name: "mac", Value: d.MAC.String()},
 		{Name: "name", Value: d.Name},
+		{Name: "vendor", Value: d.Vendor},
 		{Name: "address", Value: address},
 		{Name: "interface", Value: d.Interface},
 	})
@@ -79,20 +80,22 @@ func (a *API) news(flows []flow.Flow) []flow.Flow {
 
 func (a *API) notifyFlows(flows []flow.Flow, before int64) error {
 	var b ubus.Builder
+	n := names{lists: a.Lists()}
 	b.Int("before", before)
 	b.Array("flows")
 	for i := range flows {
 		f := &flows[i]
 		row := store.Row{Flow: *f, Flows: 1, Duration: f.End/1000 - f.Start/1000}
-		hidden := false
 		if f.Name != "" {
-			row.Group, hidden = a.Classify(f.Name)
+			row.Group = n.lists.Classify(f.Name).Group
 		}
 		a.appendFlow(&b, &row)
-		b.Bool("hidden", hidden)
+		n.appendHidden(&b, &row)
 		b.Close()
+		n.use(row.Group)
 	}
 	b.Close()
+	n.appendGroups(&b)
 	t, err := ubus.Decode(b.Bytes())
 	if err != nil {
 		return fmt.Errorf("notification of %d flows: %w", len(flows), err)

@@ -45,6 +45,7 @@ func (a *API) query(ctx context.Context, args ubus.Table, b *ubus.Builder) error
 		return err
 	}
 	next := ""
+	n := names{lists: a.Lists()}
 	b.Array("flows")
 	for !w.none {
 		q.Limit = min(left, chunkFlows)
@@ -56,11 +57,16 @@ func (a *API) query(ctx context.Context, args ubus.Table, b *ubus.Builder) error
 			return fmt.Errorf("reading flows: %w", err)
 		}
 		for i := range page.Rows {
-			a.appendFlow(b, &page.Rows[i])
+			r := &page.Rows[i]
+			a.appendFlow(b, r)
 			if q.Aggregate {
-				b.Int("flows", page.Rows[i].Flows)
+				b.Int("flows", r.Flows)
+			}
+			if q.All {
+				n.appendHidden(b, r)
 			}
 			b.Close()
+			n.use(r.Group)
 		}
 		next, q.Cursor = page.Next, page.Next
 		left -= len(page.Rows)
@@ -69,6 +75,7 @@ func (a *API) query(ctx context.Context, args ubus.Table, b *ubus.Builder) error
 		}
 	}
 	b.Close()
+	n.appendGroups(b)
 	if next != "" {
 		b.String("next", w.cursor(next))
 	}

@@ -16,6 +16,7 @@ import (
 	"pakon/daemon/client"
 	"pakon/daemon/flow"
 	"pakon/daemon/store"
+	"pakon/lists"
 	"pakon/ubus"
 	"pakon/ubus/broker"
 )
@@ -97,8 +98,8 @@ func newRigOn(t testing.TB, socket string, c Config) *rig {
 		hosts.SetHosts([]client.Host{{Name: "Laptop", MACs: []client.MAC{laptop}}})
 		c.Clients = hosts
 	}
-	if c.Classify == nil {
-		c.Classify = classify
+	if c.Lists == nil {
+		c.Lists = func() Lists { return testLists{} }
 	}
 	r.API = New(c)
 	r.now = func() time.Time { return testNow }
@@ -141,15 +142,26 @@ func (r *rig) call(t testing.TB, method string, args ubus.Table) (ubus.Table, er
 	return r.caller.Call(ctx, Path, method, args)
 }
 
-// classify groups and hides what the tests' names need.
-func classify(name string) (string, bool) {
+// testLists group and hide what the tests' names need.
+type testLists struct{}
+
+func (testLists) Classify(name string) lists.Class {
 	switch {
 	case strings.HasSuffix(name, ".fbcdn.net"):
-		return "facebook.com", false
+		return lists.Class{Group: "facebook.com", Category: "social"}
 	case strings.HasSuffix(name, "ads.example"):
-		return "", true
+		return lists.Class{Hidden: "advertising"}
 	}
-	return "", false
+	return lists.Class{}
+}
+
+func (testLists) Service(key string) (lists.Service, bool) {
+	return lists.Service{Key: "facebook.com", Label: "Facebook", Category: "social"}, key == "facebook.com"
+}
+
+func classify(name string) (string, bool) {
+	c := testLists{}.Classify(name)
+	return c.Group, c.Hidden != ""
 }
 
 // openStore opens a store with flows.

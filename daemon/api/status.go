@@ -169,8 +169,8 @@ type ClockStatus struct {
 
 // ListStatus tells of the lists in force.
 type ListStatus struct {
-	Groups  int // rules that name the group of a name
-	Ignored int // names that are hidden
+	Domains  int // of which something is said
+	Services int // that domains belong to
 }
 
 // ConfigStatus tells of the configuration in force.
@@ -215,8 +215,8 @@ func (a *API) status(ctx context.Context, _ ubus.Table, b *ubus.Builder) error {
 	appendProgress(b, "restore", s.Restore)
 	appendLines(b, "set_aside", s.Aside)
 	b.Table("lists")
-	b.Int("groups", int64(s.Lists.Groups))
-	b.Int("ignored", int64(s.Lists.Ignored))
+	b.Int("domains", int64(s.Lists.Domains))
+	b.Int("services", int64(s.Lists.Services))
 	b.Close()
 	b.Table("config")
 	appendTime(b, "loaded", s.Config.Loaded)

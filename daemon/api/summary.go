@@ -44,12 +44,15 @@ func (a *API) summary(ctx context.Context, args ubus.Table, b *ubus.Builder) err
 		}
 	}
 	b.Array("rows")
+	names := names{lists: a.Lists()}
 	n := 0
 	for n < len(rows) && b.Len() < replyBytes {
 		a.appendSum(b, &rows[n], q.By, q.Location)
+		names.use(rows[n].Hostname)
 		n++
 	}
 	b.Close()
+	names.appendGroups(b)
 	if n < len(rows) {
 		b.Bool("truncated", true)
 	}
@@ -103,6 +106,7 @@ func (a *API) appendSum(b *ubus.Builder, r *store.SummaryRow, by []string, loc *
 	}
 	b.Int("sent", count(r.Sent))
 	b.Int("recvd", count(r.Recvd))
+	b.Int("unnamed", count(r.Unnamed))
 	b.Int("flows", r.Flows)
 	b.Int("duration", r.Duration)
 	b.Close()

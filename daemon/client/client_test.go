@@ -95,7 +95,7 @@ func TestTablesAreBounded(t *testing.T) {
 	for i := range 2 * maxDevices {
 		m := MAC{2, 0, 0, 0, byte(i >> 8), byte(i)}
 		tab.Seen(m, netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), "br-lan", int64(i))
-		tab.setNeighbour(neighbour{1, netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})}, m)
+		tab.setNeighbour(neighbour{1, netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})}, m, true)
 	}
 	if len(tab.Devices()) != maxDevices || tab.neighbours.Len() != maxNeighbours {
 		t.Errorf("%d devices and %d neighbours are kept", len(tab.Devices()), tab.neighbours.Len())
@@ -113,7 +113,7 @@ func TestNeighbours(t *testing.T) {
 	if _, ok := tab.ByAddr("br-lan", addr); ok {
 		t.Error("an unknown neighbour is found")
 	}
-	tab.setNeighbour(neighbour{3, addr}, a)
+	tab.setNeighbour(neighbour{3, addr}, a, true)
 	for _, iface := range []string{"br-lan", ""} {
 		if m, ok := tab.ByAddr(iface, addr); !ok || m != a {
 			t.Errorf("on %q: %v, %v", iface, m, ok)
@@ -122,7 +122,7 @@ func TestNeighbours(t *testing.T) {
 	if m, ok := tab.ByAddr("br-guest", addr); ok {
 		t.Errorf("another link's neighbour is %v", m)
 	}
-	tab.setNeighbour(neighbour{3, addr}, b) // the address has moved
+	tab.setNeighbour(neighbour{3, addr}, b, true) // the address has moved
 	if m, _ := tab.ByAddr("br-lan", addr); m != b {
 		t.Errorf("after a move: %v, want %v", m, b)
 	}

@@ -103,7 +103,7 @@ func (t *Table) follow(ctx context.Context, ready func()) error {
 			case unix.RTM_NEWNEIGH:
 				var n rtnetlink.NeighMessage
 				if n.UnmarshalBinary(m.Data) == nil {
-					t.applyNeighbour(&n)
+					t.applyNeighbour(&n, true)
 				}
 			case unix.RTM_DELNEIGH:
 			default:
@@ -211,12 +211,14 @@ func (t *Table) dumpNeighbours(c *rtnetlink.Conn) error {
 		return fmt.Errorf("list neighbours: %w", err)
 	}
 	for i := range list {
-		t.applyNeighbour(&list[i])
+		t.applyNeighbour(&list[i], false)
 	}
 	return nil
 }
 
-func (t *Table) applyNeighbour(n *rtnetlink.NeighMessage) {
+// applyNeighbour takes what the kernel says of a neighbour; news if it has just
+// changed.
+func (t *Table) applyNeighbour(n *rtnetlink.NeighMessage, news bool) {
 	const reached = unix.NUD_REACHABLE | unix.NUD_STALE | unix.NUD_DELAY | unix.NUD_PROBE | unix.NUD_PERMANENT
 	if n.Family != unix.AF_INET && n.Family != unix.AF_INET6 || n.Attributes == nil || n.State&reached == 0 {
 		return
@@ -226,7 +228,9 @@ func (t *Table) applyNeighbour(n *rtnetlink.NeighMessage) {
 		return
 	}
 	if m := MAC(n.Attributes.LLAddress); !m.IsZero() && !m.IsGroup() {
-		t.setNeighbour(neighbour{int(n.Index), addr}, m)
+		at := neighbour{int(n.Index), addr}
+		// The other states are told long after the device was heard, but for the first.
+		t.setNeighbour(at, m, news && (n.State&unix.NUD_REACHABLE != 0 || t.moved(at, m)))
 	}
 }
 

@@ -35,7 +35,7 @@ func (c *command) clients(ctx context.Context, args []string) error {
 		_, err := c.out.Write(append(appendJSON(nil, clients), '\n'))
 		return err
 	}
-	t := newTable(c.out, "no devices seen yet", "name", "MAC", "address", "interface", "last seen", "sent", "recvd")
+	t := newTable(c.out, "no devices seen yet", "name", "MAC", "vendor", "address", "interface", "last seen", "sent", "recvd")
 	for _, v := range clients {
 		row, _ := v.(ubus.Table)
 		t.add(c.clientCells(row)...)
@@ -55,6 +55,15 @@ func (c *command) clientCells(t ubus.Table) []string {
 	if mac == "" {
 		mac = "?" // all devices whose address is not known
 	}
+	vendor, _ := t.String("vendor")
+	source, _ := t.String("name_source")
+	random, _ := t.Bool("random")
+	switch {
+	case source == "vendor":
+		vendor = "" // the name begins with it
+	case vendor == "" && random:
+		vendor = "(random MAC)"
+	}
 	iface, _ := t.String("interface")
 	list, _ := t.Array("addresses")
 	var addresses []string
@@ -70,5 +79,5 @@ func (c *command) clientCells(t ubus.Table) []string {
 	}
 	sent, _ := t.Int("sent")
 	recvd, _ := t.Int("recvd")
-	return []string{name, mac, strings.Join(addresses, " "), iface, lastSeen, size(sent), size(recvd)}
+	return []string{name, mac, vendor, strings.Join(addresses, " "), iface, lastSeen, size(sent), size(recvd)}
 }

@@ -21,6 +21,7 @@ import (
 	"pakon/daemon/flow"
 	"pakon/daemon/name"
 	"pakon/daemon/store"
+	"pakon/lists"
 )
 
 // The tests in this file run the commands against the daemon's own object and a
@@ -28,11 +29,24 @@ import (
 
 var laptop = client.MAC{0x00, 0x01, 0x02, 0x03, 0x04, 0x05}
 
-func classify(name string) (string, bool) {
+// testLists group and hide what the tests' names need.
+type testLists struct{}
+
+func (testLists) Classify(name string) (c lists.Class) {
 	if strings.HasSuffix(name, ".fbcdn.net") {
-		return "facebook.com", false
+		c.Group = "facebook.com"
 	}
-	return "", strings.HasSuffix(name, "ads.example")
+	if strings.HasSuffix(name, "ads.example") {
+		c.Hidden = "advertising"
+	}
+	return c
+}
+
+func (testLists) Service(string) (s lists.Service, ok bool) { return s, false }
+
+func classify(name string) (string, bool) {
+	c := testLists{}.Classify(name)
+	return c.Group, c.Hidden != ""
 }
 
 // start puts the daemon's object on the bus, with flows.
@@ -51,7 +65,7 @@ func (r *rig) start(t testing.TB, flows []flow.Flow) *api.API {
 	hosts := client.New(slog.New(slog.DiscardHandler))
 	hosts.SetHosts([]client.Host{{Name: "Laptop", MACs: []client.MAC{laptop}}})
 	a := api.New(api.Config{
-		Store: s, Clients: hosts, Classify: classify,
+		Store: s, Clients: hosts, Lists: func() api.Lists { return testLists{} },
 		Location: func() *time.Location { return timespec.Location("") },
 		Log:      slog.New(slog.DiscardHandler),
 	})
@@ -132,7 +146,7 @@ func TestAgainstTheDaemon(t *testing.T) {
 		t.Errorf("prints %s, want %s", out, first)
 	}
 	status, out, errOut := r.run(t, "show", "--by", "client,hostname", "--csv")
-	const sums = "client,hostname,flows,dur,sent,recvd\r\n"
+	const sums = "client,hostname,flows,dur,sent,recvd,unnamed\r\n"
 	if status != 0 || !strings.HasPrefix(out, sums) || strings.Count(out, "\r\n") != 5 {
 		t.Errorf("--by: status %d, stderr %q, stdout\n%s", status, errOut, out)
 	}

@@ -19,6 +19,7 @@ type showOptions struct {
 	start, end  string // as given, "" if not
 	macs, hosts ubus.Array
 	noFilter    bool
+	detail      bool
 	aggregate   bool
 	csv         bool
 	follow      bool
@@ -72,6 +73,7 @@ func (c *command) showOptions(o *showOptions) []option {
 		{'m', "mac", "MAC", "flows of the device with this MAC address or name;\nmay be repeated", listOption("mac", &o.macs)},
 		{'H', "hostname", "NAME", "flows to this host, its subdomains or its group;\nmay be repeated", listOption("hostname", &o.hosts)},
 		flag(0, "no-filter", "show trackers, advertisements and other clutter too", &o.noFilter),
+		flag(0, "detail", "show names as they were seen, not what they belong to", &o.detail),
 		flag('A', "aggregate", "one row for each device, host and port", &o.aggregate),
 		flag('j', "json", "print JSON: an array with an array for each row", &c.json),
 		flag(0, "csv", "print CSV, sizes in bytes and durations in seconds", &o.csv),
@@ -238,7 +240,7 @@ func (c *command) walk(ctx context.Context, o *showOptions) error {
 		}
 		for _, v := range flows {
 			t, _ := v.(ubus.Table)
-			w.add(readFlow(t))
+			w.add(readFlow(t, o.detail))
 		}
 		if err := w.flush(); err != nil {
 			return err
@@ -262,9 +264,13 @@ type flowRow struct {
 	in, running                        bool
 }
 
+// byPort is the source of a name that is what the port says, and not the far end's.
+const byPort = "port"
+
 // readFlow reads one flow of a reply. The host is called by its group, else by
-// its name, else by its address.
-func readFlow(t ubus.Table) flowRow {
+// its name, else by its address; in detail by its name or else its address, if it
+// has one of these.
+func readFlow(t ubus.Table, detail bool) flowRow {
 	var f flowRow
 	f.start, _ = t.Int("start")
 	f.duration, _ = t.Int("duration")
@@ -276,7 +282,13 @@ func readFlow(t ubus.Table) flowRow {
 	if f.app, _ = t.String("app_proto"); f.app == "" {
 		f.app = "?"
 	}
-	for _, key := range []string{"group", "hostname", "address"} {
+	keys := []string{"group", "hostname", "address"}
+	if source, _ := t.String("source"); detail && source == byPort {
+		keys = []string{"address", "hostname", "group"}
+	} else if detail {
+		keys = []string{"hostname", "address", "group"}
+	}
+	for _, key := range keys {
 		if f.host, _ = t.String(key); f.host != "" {
 			break
 		}

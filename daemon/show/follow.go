@@ -60,7 +60,7 @@ func (c *command) follow(ctx context.Context, o *showOptions) error {
 				if !o.matches(t) {
 					continue
 				}
-				w.add(readFlow(t))
+				w.add(readFlow(t, o.detail))
 				if left--; left == 0 { // never without a limit
 					break
 				}
@@ -74,7 +74,7 @@ func (c *command) follow(ctx context.Context, o *showOptions) error {
 
 // matches tells whether the options ask for a flow, as the method query would.
 func (o *showOptions) matches(t ubus.Table) bool {
-	if hidden, _ := t.Bool("hidden"); hidden && !o.noFilter {
+	if hidden, _ := t.String("hidden"); hidden != "" && !o.noFilter {
 		return false
 	}
 	direction, _ := t.String("direction")
@@ -98,9 +98,10 @@ func (o *showOptions) matches(t ubus.Table) bool {
 	name, _ := t.String("hostname")
 	group, _ := t.String("group")
 	address, _ := t.String("address")
+	source, _ := t.String("source")
 	return matchesAny(o.hosts, func(s string) bool {
 		s = strings.TrimSuffix(strings.ToLower(s), ".")
-		return s == name || s == group || strings.HasSuffix(name, "."+s) || name == "" && s == address
+		return s == name || s == group || strings.HasSuffix(name, "."+s) || (name == "" || source == byPort) && s == address
 	})
 }
 

@@ -24,7 +24,7 @@ func TestFollowTellsWhatIsMissing(t *testing.T) {
 	}
 	for _, n := range []struct{ typ, data string }{
 		{"suricata", `{"state":"running"}`},
-		{"flows", `{"before":100,"flows":[{"start":1},{"start":2,"hidden":true}]}`},
+		{"flows", `{"before":100,"flows":[{"start":1},{"start":2,"hidden":"time"}]}`},
 		{"flows", `{"before":102,"flows":[{"start":3}]}`},
 		{"flows", `{"before":110,"flows":[{"start":4}]}`},
 		{"flows", `{}`},

@@ -366,7 +366,9 @@ func TestSummaryFormats(t *testing.T) {
 
 func TestClientsFormats(t *testing.T) {
 	reply := fromJSON(t, `{"clients":[
-		{"mac":"00:01:02:03:04:05","name":"laptop\u001b[2J","name_source":"static","addresses":["192.168.1.10","2001:db8::10"],"interface":"br-lan","first_seen":1773072000,"last_seen":1773136800,"sent":71680,"recvd":858112},
+		{"mac":"00:01:02:03:04:05","name":"laptop\u001b[2J","name_source":"static","vendor":"Dell","random":false,"earlier":"","addresses":["192.168.1.10","2001:db8::10"],"interface":"br-lan","first_seen":1773072000,"last_seen":1773136800,"sent":71680,"recvd":858112},
+		{"mac":"3c:22:fb:00:3a:b7","name":"Apple 3a:b7","name_source":"vendor","vendor":"Apple","random":false,"earlier":"","addresses":[],"interface":"br-lan","first_seen":1773072000,"last_seen":1773136800,"sent":0,"recvd":0},
+		{"mac":"02:01:02:03:04:05","name":"","name_source":"","vendor":"","random":true,"earlier":"","addresses":[],"interface":"br-lan","first_seen":1773072000,"last_seen":1773136800,"sent":0,"recvd":0},
 		{"mac":"","name":"","addresses":[],"interface":"","first_seen":0,"last_seen":0,"sent":0,"recvd":0}]}`)
 	r := newRig(t, func(string, ubus.Table) (ubus.Table, ubus.Status) { return reply, ubus.StatusOK })
 	for name, args := range map[string][]string{"clients.txt": nil, "clients.json": {"--json"}} {

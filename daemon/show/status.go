@@ -80,9 +80,9 @@ func (s *statusText) write(t ubus.Table) {
 	}
 	s.kept(t)
 	if lists, ok := t.Table("lists"); ok {
-		groups, _ := lists.Int("groups")
-		ignored, _ := lists.Int("ignored")
-		s.line("Lists", "%d for grouping names, %d names are hidden", groups, ignored)
+		domains, _ := lists.Int("domains")
+		services, _ := lists.Int("services")
+		s.line("Lists", "%d domains, %d services", domains, services)
 	}
 	config, _ := t.Table("config")
 	s.config(config)

@@ -43,11 +43,11 @@ func (c *command) summary(ctx context.Context, o *showOptions) error {
 	case o.csv:
 		err = c.summaryCSV(keys, rows)
 	default:
-		t := newTable(c.out, "no records to show", append(keys[:len(keys):len(keys)], "flows", "dur", "sent", "recvd")...)
+		t := newTable(c.out, "no records to show", append(keys[:len(keys):len(keys)], "flows", "dur", "sent", "recvd", "unnamed")...)
 		for _, v := range rows {
 			row, _ := v.(ubus.Table)
 			n := readSums(row)
-			t.add(append(keyCells(row, keys, true), strconv.FormatInt(n.flows, 10), seconds(n.duration), size(n.sent), size(n.recvd))...)
+			t.add(append(keyCells(row, keys, true), strconv.FormatInt(n.flows, 10), seconds(n.duration), size(n.sent), size(n.recvd), share(n.unnamed, n.sent+n.recvd))...)
 		}
 		err = t.end()
 	}
@@ -63,12 +63,12 @@ func (c *command) summary(ctx context.Context, o *showOptions) error {
 func (c *command) summaryCSV(keys []string, rows ubus.Array) error {
 	w := csv.NewWriter(c.out)
 	w.UseCRLF = true
-	err := w.Write(append(keys[:len(keys):len(keys)], "flows", "dur", "sent", "recvd"))
+	err := w.Write(append(keys[:len(keys):len(keys)], "flows", "dur", "sent", "recvd", "unnamed"))
 	for _, v := range rows {
 		row, _ := v.(ubus.Table)
 		n := readSums(row)
 		cells := keyCells(row, keys, false)
-		for _, i := range []int64{n.flows, n.duration, n.sent, n.recvd} {
+		for _, i := range []int64{n.flows, n.duration, n.sent, n.recvd, n.unnamed} {
 			cells = append(cells, strconv.FormatInt(i, 10))
 		}
 		err = errors.Join(err, w.Write(csvCells(cells)))
@@ -93,7 +93,9 @@ func keyCells(row ubus.Table, keys []string, short bool) []string {
 	return cells
 }
 
-type sums struct{ flows, duration, sent, recvd int64 }
+// sums are those of a row; unnamed are the bytes, sent and received, to far ends of
+// which nothing but the address is known.
+type sums struct{ flows, duration, sent, recvd, unnamed int64 }
 
 func readSums(row ubus.Table) sums {
 	var s sums
@@ -101,5 +103,6 @@ func readSums(row ubus.Table) sums {
 	s.duration, _ = row.Int("duration")
 	s.sent, _ = row.Int("sent")
 	s.recvd, _ = row.Int("recvd")
+	s.unnamed, _ = row.Int("unnamed")
 	return s
 }

@@ -73,6 +73,18 @@ func size(n int64) string {
 	return fmt.Sprintf("%.0fTiB", f)
 }
 
+// share is how much n is of all, in percent: only nothing is 0%.
+func share(n, all int64) string {
+	switch p := 100 * float64(n) / float64(max(all, 1)); {
+	case n <= 0:
+		return "0%"
+	case p < 1:
+		return "<1%"
+	default:
+		return fmt.Sprintf("%.0f%%", p)
+	}
+}
+
 // seconds is the duration of a flow.
 func seconds(n int64) string {
 	if n <= 0 {

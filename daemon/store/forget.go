@@ -6,13 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"pakon/daemon/client"
+	"pakon/daemon/flow"
+	"pakon/daemon/name"
 	"pakon/daemon/store/block"
 )
 
@@ -222,33 +223,44 @@ func (s *Store) matcher(what Forgetting) func(*block.Block, *block.Flow) bool {
 			return slices.Contains(what.MACs, b.Endpoints[f.Endpoint].MAC)
 		}
 	}
-	names := Filter{Hostnames: what.Hostnames}.normal().Hostnames
+	hosts := what.hosts()
 	known := make(map[string]bool)
 	return func(b *block.Block, f *block.Flow) bool {
 		n := b.Names[f.Name]
-		if n == "" {
-			return slices.ContainsFunc(names, func(h string) bool { return sameAddress(b.Remotes[f.Remote].String(), h) })
-		}
 		is, ok := known[n]
-		if !ok {
+		if !ok && n != "" {
 			group, _ := s.classify(n)
-			for _, h := range names {
-				is = is || n == h || group == h || strings.HasSuffix(n, "."+h) || sameAddress(n, h)
-			}
+			is = hosts.named(n, group)
 			known[n] = is
 		}
-		return is
+		return is || byAddress(n == "", name.Source(f.Source)) && hosts.addrs[b.Remotes[f.Remote]]
 	}
 }
 
-// sameAddress tells whether both spell the same address.
-func sameAddress(a, b string) bool {
-	x, err := netip.ParseAddr(a)
-	if err != nil {
-		return false
+// Matcher tells the flows that are meant: the same as are deleted from the store.
+// classify is as in Options.
+func (w Forgetting) Matcher(classify func(string) (group string, hidden bool)) func(*flow.Flow) bool {
+	switch {
+	case w.All:
+		return func(*flow.Flow) bool { return true }
+	case w.Before > 0:
+		return func(f *flow.Flow) bool { return f.Start < w.Before }
+	case len(w.MACs) > 0:
+		return func(f *flow.Flow) bool { return slices.Contains(w.MACs, f.Client) }
 	}
-	y, err := netip.ParseAddr(b)
-	return err == nil && x == y
+	hosts := w.hosts()
+	return func(f *flow.Flow) bool {
+		if f.Name != "" {
+			if group, _ := classify(f.Name); hosts.named(f.Name, group) {
+				return true
+			}
+		}
+		return byAddress(f.Name == "", f.Source) && hosts.addrs[f.Remote.Unmap().WithZone("")]
+	}
+}
+
+func (w Forgetting) hosts() *hosts {
+	return newHosts(Filter{Hostnames: w.Hostnames}.normal().Hostnames)
 }
 
 // forgetArchived deletes from the archive, day by day, and writes the file anew.

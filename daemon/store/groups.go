@@ -22,7 +22,8 @@ type amounts struct {
 // sum is a flow, or several put together, as a query holds it while it reads.
 type sum struct {
 	amounts
-	end int64 // of the flow that ends last, Unix ms
+	end     int64  // of the flow that ends last, Unix ms
+	unnamed uint64 // bytes to far ends of which nothing but the address is known; in a summary
 	// What differs between the flows is differs. All are that in a summary.
 	endpoint, name, app, remote uint32
 	source, direction           uint8 // 0 if they differ

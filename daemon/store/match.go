@@ -10,6 +10,7 @@ import (
 
 	"pakon/daemon/client"
 	"pakon/daemon/flow"
+	"pakon/daemon/name"
 	"pakon/daemon/store/block"
 )
 
@@ -77,15 +78,15 @@ type matcher struct {
 	all        bool
 	direction  int // -1: both
 	macs       map[client.MAC]bool
-	hosts      map[string]bool
-	addrs      map[netip.Addr]bool // of hosts that spell one
+	hosts      *hosts // nil: all
 	classify   func(names []string, list []class) []class
 	classed    bool // whether the classes of names are needed
 
 	classes   []class // of the block's names
 	endpoints []bool
-	names     []bool // that of the empty name stands for nothing if there are hosts
-	remotes   []bool // of the flows without a name; used if there are hosts
+	visible   []bool // the block's names that are not hidden, or not to be
+	// If there are hosts, which of the block's names and addresses are meant.
+	names, remotes []bool
 }
 
 // newMatcher makes one for a filter as normal returns it. With shown, it finds out
@@ -114,13 +115,7 @@ func (s *Store) newMatcher(f Filter, shown bool) (*matcher, error) {
 		}
 	}
 	if len(f.Hostnames) > 0 {
-		m.hosts, m.addrs = make(map[string]bool), make(map[netip.Addr]bool)
-		for _, h := range f.Hostnames {
-			m.hosts[h] = true
-			if a, err := netip.ParseAddr(h); err == nil {
-				m.addrs[a.WithZone("")] = true
-			}
-		}
+		m.hosts = newHosts(f.Hostnames)
 	}
 	m.classed = shown || !f.All || m.hosts != nil
 	m.classify = func(names []string, list []class) []class {
@@ -152,36 +147,65 @@ func (m *matcher) read(b *block.Block) {
 	for i := range b.Endpoints {
 		m.endpoints = append(m.endpoints, m.macs == nil || m.macs[b.Endpoints[i].MAC])
 	}
-	m.names = m.names[:0]
-	for i, n := range b.Names {
-		ok := m.all || !m.classes[i].hidden
-		m.names = append(m.names, ok && (m.hosts == nil || m.named(n, m.classes[i].group)))
+	m.visible, m.names, m.remotes = m.visible[:0], m.names[:0], m.remotes[:0]
+	for i := range b.Names {
+		m.visible = append(m.visible, m.all || !m.classes[i].hidden)
 	}
-	m.remotes = m.remotes[:0]
-	if m.hosts != nil {
-		for _, a := range b.Remotes {
-			m.remotes = append(m.remotes, m.addrs[a])
+	if m.hosts == nil {
+		return
+	}
+	for i, n := range b.Names {
+		m.names = append(m.names, n != "" && m.hosts.named(n, m.classes[i].group))
+	}
+	for _, a := range b.Remotes {
+		m.remotes = append(m.remotes, m.hosts.addrs[a])
+	}
+}
+
+// hosts are far ends that are meant: by name, by group, or by address.
+type hosts struct {
+	names map[string]bool
+	addrs map[netip.Addr]bool // of those that spell one
+}
+
+// newHosts makes hosts of names as Filter.normal returns them.
+func newHosts(names []string) *hosts {
+	h := &hosts{make(map[string]bool), make(map[netip.Addr]bool)}
+	for _, n := range names {
+		h.names[n] = true
+		if a, err := netip.ParseAddr(n); err == nil {
+			h.addrs[a.Unmap().WithZone("")] = true
 		}
 	}
+	return h
 }
 
 // named tells whether a name or its group is one of the hosts, or the name a
 // subdomain of one.
-func (m *matcher) named(n, group string) bool {
-	if m.hosts[n] || m.hosts[group] {
+func (h *hosts) named(n, group string) bool {
+	if h.names[n] || h.names[group] {
 		return true
+	}
+	if len(h.addrs) > 0 {
+		if a, err := netip.ParseAddr(n); err == nil && h.addrs[a.Unmap().WithZone("")] {
+			return true
+		}
 	}
 	for {
 		_, parent, ok := strings.Cut(n, ".")
 		if !ok {
 			return false
 		}
-		if m.hosts[parent] {
+		if h.names[parent] {
 			return true
 		}
 		n = parent
 	}
 }
+
+// byAddress tells whether a far end is known by its address: it has no name, or its
+// port gave it one.
+func byAddress(unnamed bool, s name.Source) bool { return unnamed || s == name.Port }
 
 // wants tells whether a flow of the block is one that the filter wants.
 func (m *matcher) wants(f *block.Flow) bool {
@@ -191,10 +215,12 @@ func (m *matcher) wants(f *block.Flow) bool {
 		return false
 	case m.direction >= 0 && m.direction != int(f.Direction) || f.Hidden && !m.all:
 		return false
-	case f.Name == 0 && m.hosts != nil:
-		return m.remotes[f.Remote]
+	case !m.visible[f.Name]:
+		return false
+	case m.hosts == nil || m.names[f.Name]:
+		return true
 	}
-	return m.names[f.Name]
+	return byAddress(f.Name == 0, name.Source(f.Source)) && m.remotes[f.Remote]
 }
 
 // window is a window of time, [start, end), Unix ms.

@@ -91,6 +91,9 @@ func (m model) matches(f flow.Flow, w Filter) bool {
 		if f.Name == "" {
 			return m.shown(f) == h
 		}
+		if f.Source == name.Port && f.Remote.String() == h {
+			return true
+		}
 		return f.Name == h || group == h || strings.HasSuffix(f.Name, "."+h)
 	})
 }
@@ -215,6 +218,9 @@ func (m model) summary(q SummaryQuery) map[string]SummaryRow {
 			}
 			r := m.summaryRow(f, q, p.hour)
 			r.Sent, r.Recvd = p.sent, p.recvd
+			if _, err := netip.ParseAddr(m.shown(f)); err == nil {
+				r.Unnamed = p.sent + p.recvd
+			}
 			rows[key(r)] = plus(rows[key(r)], r)
 		}
 	}
@@ -223,12 +229,13 @@ func (m model) summary(q SummaryQuery) map[string]SummaryRow {
 
 // key tells rows of a summary apart.
 func key(r SummaryRow) string {
-	r.Sent, r.Recvd, r.Flows, r.Duration = 0, 0, 0, 0
+	r.Sent, r.Recvd, r.Unnamed, r.Flows, r.Duration = 0, 0, 0, 0, 0
 	return fmt.Sprint(r)
 }
 
 func plus(a, b SummaryRow) SummaryRow {
-	b.Sent, b.Recvd, b.Flows, b.Duration = a.Sent+b.Sent, a.Recvd+b.Recvd, a.Flows+b.Flows, a.Duration+b.Duration
+	b.Sent, b.Recvd, b.Unnamed = a.Sent+b.Sent, a.Recvd+b.Recvd, a.Unnamed+b.Unnamed
+	b.Flows, b.Duration = a.Flows+b.Flows, a.Duration+b.Duration
 	return b
 }
 
@@ -302,7 +309,7 @@ func randomFlow(r *rand.Rand, starts map[int64]bool) flow.Flow {
 		f.Direction = flow.In
 	}
 	if f.Name != "" {
-		f.Source = name.Source(1 + r.IntN(5))
+		f.Source = name.Source(1 + r.IntN(7))
 	}
 	f.End = f.Start + []int64{0, r.Int64N(1000), r.Int64N(600_000), r.Int64N(100_000_000)}[min(r.IntN(20), 3)]
 	return f

@@ -10,6 +10,7 @@ import (
 
 	"pakon/daemon/client"
 	"pakon/daemon/flow"
+	"pakon/daemon/name"
 	"pakon/daemon/store/block"
 )
 
@@ -24,8 +25,8 @@ type Filter struct {
 	// clients whose MAC is not known. At most MaxTerms.
 	MACs []client.MAC
 	// Hostnames are the names meant; all if there is none. A flow is in if its
-	// name, its group or, where it has no name, its remote address is one of
-	// them, or its name a subdomain of one. Case and a trailing dot do not
+	// name, its group or, where it has no name but what its port gave it, its remote
+	// address is one of them, or its name a subdomain of one. Case and a trailing dot do not
 	// matter. At most MaxTerms.
 	Hostnames []string
 	// All is whether to include the flows whose names are hidden.
@@ -81,6 +82,7 @@ type Query struct {
 type Row struct {
 	flow.Flow
 	Group    string // what the name belongs to, "" if it has no group
+	Hidden   bool   // the archive has put flows together that were hidden for their names
 	Flows    int64  // how many; also those that the archive has put together count
 	Duration int64  // seconds, from the second of the start to that of the end; the sum if there are several
 
@@ -210,7 +212,7 @@ func (f Filter) condition(batch int64) (condition, error) {
 			sub := "." + h
 			named.and("name = ? OR shown = ? OR substr(name, ?) = ?", h, h, -len([]rune(sub)), sub)
 			if a, err := netip.ParseAddr(h); err == nil {
-				unnamed.and("f.name IS NULL AND f.remote = ?", addrBytes(a))
+				unnamed.and("(f.name IS NULL OR (f.facts >> 1 & 7) = ?) AND f.remote = ?", int64(name.Port), addrBytes(a.Unmap()))
 			}
 		}
 		sql, args := "f.name IN (SELECT id FROM names WHERE "+named.or()+")", named.args

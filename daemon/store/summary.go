@@ -35,6 +35,7 @@ type SummaryRow struct {
 	Hour, Day, Week, Month int64
 
 	Sent, Recvd uint64
+	Unnamed     uint64 // bytes, sent and received, to far ends of which nothing but the address is known
 	Flows       int64
 	Duration    int64 // seconds
 }
@@ -145,6 +146,9 @@ func (s *Store) summary(ctx context.Context, q SummaryQuery) ([]SummaryRow, erro
 			r.Hostname = t.shown(m.shown)
 		}
 		r.Sent, r.Recvd, r.Flows, r.Duration = m.sent, m.recvd, int64(m.flows), m.seconds
+		if r.Unnamed = m.unnamed; b.hostname && m.shown&isAddress != 0 {
+			r.Unnamed = m.sent + m.recvd
+		}
 	}
 	slices.SortStableFunc(rows, func(a, b SummaryRow) int {
 		return cmp.Or(cmp.Compare(a.time(), b.time()), moreBytes(a, b))
@@ -161,12 +165,13 @@ func moreBytes(a, b SummaryRow) int { return cmp.Compare(b.Sent+b.Recvd, a.Sent+
 // are one.
 func (s *Store) sumUp(ctx context.Context, f Filter, b by, loc *time.Location, limit int, anonymous bool) ([]sum, *texts, error) {
 	u := summing{by: b, periods: periods{units: b.units, loc: loc, first: f.Start}}
-	g, err := s.newGatherer(f, s.batch.Load(), b.hostname, front{limit: limit, sort: ByTotal, descending: true, after: position{first: true}}, u.take)
+	g, err := s.newGatherer(f, s.batch.Load(), true, front{limit: limit, sort: ByTotal, descending: true, after: position{first: true}}, u.take)
 	if err != nil {
 		return nil, nil, err
 	}
 	g.reading.anonymous = anonymous
-	if g.table.lean = !anonymous; g.table.lean && s.maxGroups == 0 { // Totals tells times, too
+	// Only of far ends there are very many; what of these has no name, their own shows.
+	if g.table.lean = b.hostname; g.table.lean && s.maxGroups == 0 {
 		g.maxGroups = maxLean
 	}
 	if !anonymous && !slices.Contains(b.units, hour) && len(f.Hostnames) == 0 {
@@ -197,6 +202,7 @@ func (u *summing) take(g *gatherer) {
 		// The flow counts where it began, its bytes where they moved.
 		hours := r.HoursOf(f)
 		p := piece{start: f.Start(), seconds: int64(secondsOf(f)), flows: f.Flows}
+		p.unnamed = f.Name == 0 || r.classes[f.Name].addr.IsValid()
 		p.sent, p.recvd = g.window.base(f, hours)
 		if u.by.client {
 			p.hash = r.hashClient(f)
@@ -207,7 +213,7 @@ func (u *summing) take(g *gatherer) {
 		u.add(g, f, p)
 		for k := range hours {
 			if h := &hours[k]; g.window.has(h) && h.Sent+h.Recvd > 0 {
-				u.add(g, f, piece{hash: p.hash, start: h.Start, sent: h.Sent, recvd: h.Recvd})
+				u.add(g, f, piece{hash: p.hash, unnamed: p.unnamed, start: h.Start, sent: h.Sent, recvd: h.Recvd})
 			}
 		}
 	}
@@ -216,6 +222,7 @@ func (u *summing) take(g *gatherer) {
 // piece is a part of a flow that counts into one period.
 type piece struct {
 	hash        uint64 // of what the flow counts into
+	unnamed     bool   // nothing but the address of the far end is known
 	start       int64  // Unix ms
 	seconds     int64
 	flows       uint32
@@ -242,6 +249,9 @@ func (u *summing) add(g *gatherer, f *block.Flow, p piece) {
 			s.endpoint, s.name, s.app, s.remote = differs, differs, differs, differs
 		}
 		s.end = max(s.end, f.End())
+		if p.unnamed {
+			s.unnamed += p.sent + p.recvd
+		}
 	}
 	s := g.table.at(n)
 	if isNew {

@@ -57,7 +57,7 @@ func newRoot() (_ root, err error) {
 			return r, err
 		}
 	}
-	return r, nil
+	return r, os.CopyFS(r.path(listsFolder), os.DirFS("files/"+listsFolder))
 }
 
 // inRAM tells whether a path lies in a file system that is in RAM.

@@ -47,6 +47,7 @@ var steps = []struct {
 	{"running", running},
 	{"month", month},
 	{"flash", flash},
+	{"lists", listsStep},
 	{"size", size},
 }
 

@@ -110,13 +110,13 @@ func (s *shown) show(ctx context.Context, want []expected) error {
 }
 
 // inTable checks that each connection has a line of its own in the table of
-// pakon-show.
+// pakon-show, which shows the group of its name.
 func inTable(want []expected, table string) error {
 	lines := strings.Split(table, "\n")
 	for _, e := range want {
 		at := slices.IndexFunc(lines, func(line string) bool {
 			cells := strings.Split(line, "|")
-			return len(cells) > 7 && strings.TrimSpace(cells[3]) == e.Client && strings.TrimSpace(cells[4]) == e.Hostname && strings.TrimSpace(cells[6]) == e.App
+			return len(cells) > 7 && strings.TrimSpace(cells[3]) == e.Client && strings.TrimSpace(cells[4]) == registered(e.Hostname) && strings.TrimSpace(cells[6]) == e.App
 		})
 		if at < 0 {
 			return fmt.Errorf("pakon-show did not show %v", e)
@@ -124,6 +124,13 @@ func inTable(want []expected, table string) error {
 		lines = slices.Delete(lines, at, at+1)
 	}
 	return nil
+}
+
+// registered is the group of a site of the demo, which no list knows: its last two
+// labels.
+func registered(name string) string {
+	labels := strings.Split(name, ".")
+	return strings.Join(labels[max(0, len(labels)-2):], ".")
 }
 
 // follow shows new flows until the context ends.

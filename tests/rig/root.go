@@ -10,7 +10,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"pakon/files"
 )
+
+// lists are the folder of what is known of names and of vendors.
+const lists = "usr/share/pakon-light"
 
 // Root is a folder laid out like a router's file system.
 type Root string
@@ -32,6 +37,9 @@ func NewRoot(dir string, hosts []Host) (Root, error) {
 			return "", fmt.Errorf("laying out a router's folders: %w", err)
 		}
 	}
+	if err := r.install(lists); err != nil {
+		return "", err
+	}
 	var pakon strings.Builder
 	pakon.WriteString("config monitor 'monitor'\n\toption enabled '1'\n\toption mode 'tap'\n")
 	for _, i := range Interfaces {
@@ -40,6 +48,30 @@ func NewRoot(dir string, hosts []Host) (Root, error) {
 	pakon.WriteString("\nconfig archive 'archive'\n\toption path '/srv/pakon/pakon-archive.db'\n\toption keep '4w'\n")
 	return r, errors.Join(r.Write("etc/config/pakon", pakon.String()), r.WriteHosts(hosts))
 }
+
+// install puts the files of a folder where they are on a router.
+func (r Root) install(folder string) error {
+	entries, err := files.Shared.ReadDir(folder)
+	if err != nil {
+		return fmt.Errorf("what is installed in %s: %w", folder, err)
+	}
+	if err := os.MkdirAll(r.Path(folder), 0o755); err != nil {
+		return fmt.Errorf("laying out a router's folders: %w", err)
+	}
+	for _, e := range entries {
+		b, err := files.Shared.ReadFile(folder + "/" + e.Name())
+		if err != nil {
+			return fmt.Errorf("what is installed in %s: %w", folder, err)
+		}
+		if err := os.WriteFile(r.Path(folder+"/"+e.Name()), b, 0o644); err != nil {
+			return fmt.Errorf("installing %s: %w", e.Name(), err)
+		}
+	}
+	return nil
+}
+
+// Lists is the folder of lists and vendors, as it is installed.
+func (r Root) Lists() fs.FS { return os.DirFS(r.Path(lists)) }
 
 // WriteHosts writes /etc/config/dhcp.
 func (r Root) WriteHosts(hosts []Host) error {

@@ -1,0 +1,240 @@
+package client
+
+import (
+	"bytes"
+	"net/netip"
+	"slices"
+	"time"
+
+	"pakon/daemon/clock"
+)
+
+// Device is a device that was seen.
+type Device struct {
+	MAC              MAC
+	Name, NameSource string // "" if it has no name
+	Vendor           string // "" if that is not known
+	Random           bool   // the MAC was made up by the device
+	// Earlier is the random MAC that it had before, zero if none is known. FirstSeen
+	// then is of the earliest.
+	Earlier             MAC
+	Addresses           []netip.Addr // latest first
+	Interface           string       // where it was seen last
+	FirstSeen, LastSeen int64        // Unix milliseconds; 0 if not known
+}
+
+// Address is the address to show of a device: the latest of IPv4 if it has one.
+func (d *Device) Address() (a netip.Addr) {
+	if len(d.Addresses) > 0 {
+		a = d.Addresses[0]
+	}
+	for _, b := range d.Addresses {
+		if b.Is4() {
+			return b
+		}
+	}
+	return a
+}
+
+// device is what is remembered of one. Its name is put in when it is asked for.
+type device struct {
+	Device
+	lease, clientID string // what it has told the DHCP server last
+	told            bool   // it is not new any more
+	hearsay         bool   // it was not heard itself yet: the kernel or the DHCP server knows it
+	// Of one that is new, or was: its number among those, and when it appeared, by the
+	// monotonic clock and in Unix ms.
+	number   uint64
+	noted    time.Time
+	appeared int64
+}
+
+// believed tells whether a time, in Unix ms, is of a clock that was set.
+func believed(ms int64) bool { return ms >= clock.Earliest.UnixMilli() }
+
+// earlier is the earlier of two times that a device may have been seen for the
+// first time. 0 is none, and a clock that was not set does not move a good one.
+func earlier(a, b int64) int64 {
+	switch {
+	case a == 0:
+		return b
+	case b != 0 && b < a && (believed(b) || !believed(a)):
+		return b
+	}
+	return a
+}
+
+// Seen notes a sign of life of a device, at in Unix milliseconds.
+func (t *Table) Seen(m MAC, a netip.Addr, iface string, at int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.seen(m, a, iface, at)
+}
+
+// seen is Seen for one who holds t.mu.
+func (t *Table) seen(m MAC, a netip.Addr, iface string, at int64) {
+	d, ok := t.devices.Get(m)
+	if !ok {
+		d = t.add(m)
+	}
+	d.hearsay = false
+	d.FirstSeen = earlier(d.FirstSeen, at)
+	if at >= d.LastSeen {
+		d.LastSeen, d.Interface = at, iface
+	}
+	d.reachedBy(a)
+	if !ok {
+		t.isNew(d, at)
+	}
+	if t.registry.suspects[m] {
+		t.wake(t.now())
+	}
+}
+
+// noted notes a device that is not known, of which another has told. The caller
+// holds t.mu.
+func (t *Table) noted(m MAC, a netip.Addr, link string) {
+	if _, known := t.devices.Peek(m); known || !t.monitors(link) || !t.wants(m) || t.forgot(m) {
+		return
+	}
+	t.seen(m, a, link, t.now().UnixMilli())
+	if d, ok := t.devices.Peek(m); ok {
+		d.hearsay = true
+	}
+}
+
+// reachedBy notes the latest address of a device.
+func (d *device) reachedBy(a netip.Addr) {
+	if !a.IsValid() || a.IsLinkLocalUnicast() || len(d.Addresses) > 0 && d.Addresses[0] == a {
+		return
+	}
+	i := slices.Index(d.Addresses, a)
+	switch {
+	case i >= 0:
+	case len(d.Addresses) < maxAddresses:
+		d.Addresses = append(d.Addresses, a)
+		i = len(d.Addresses) - 1
+	default:
+		i = maxAddresses - 1
+	}
+	copy(d.Addresses[1:i+1], d.Addresses[:i])
+	d.Addresses[0] = a
+}
+
+// add makes room for a device that is not remembered. The caller holds t.mu.
+func (t *Table) add(m MAC) *device {
+	d := &device{Device: Device{MAC: m, Random: m.IsLocal() && !m.IsGroup(), Vendor: t.vendor(m)}}
+	h := t.leases[m]
+	d.lease, d.clientID = h.name, h.clientID
+	t.devices.Add(m, d)
+	if d.Vendor != "" {
+		t.renameSoon()
+	}
+	return d
+}
+
+// monitors tells whether a link is of a network that is monitored.
+func (t *Table) monitors(link string) bool { return slices.Contains(t.networks, link) }
+
+// wants tells whether a device of a monitored network is to be known.
+func (t *Table) wants(m MAC) bool {
+	return !m.IsZero() && !m.IsGroup() && !t.excluded[m] && !t.RouterMAC(m)
+}
+
+// networkOf is the link of the monitored network that an address belongs to, "" if
+// there is none.
+func (t *Table) networkOf(a netip.Addr) string {
+	links := t.machine.Load().links
+	for _, name := range t.networks {
+		for _, p := range links[name].Prefixes {
+			if p.Contains(a) {
+				return name
+			}
+		}
+	}
+	return ""
+}
+
+// survey notes the neighbours and those with a lease in monitored networks that
+// are not known yet. The caller holds t.mu.
+func (t *Table) survey() {
+	index := t.machine.Load().index
+	for _, n := range t.neighbours.Keys() {
+		if m, ok := t.neighbours.Peek(n); ok {
+			t.noted(m, n.addr, index[n.link])
+		}
+	}
+	for m, h := range t.leases {
+		if h.addr.IsValid() {
+			t.noted(m, h.addr, t.networkOf(h.addr))
+		}
+	}
+}
+
+// Forget forgets the devices that match, until they are seen again.
+func (t *Table) Forget(match func(*Device) bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r := &t.registry
+	if len(r.forgotten) > maxDevices {
+		clear(r.forgotten)
+	}
+	lately := t.now().Add(-goneAfter).UnixMilli()
+	gone := make(map[MAC]bool)
+	for _, d := range t.devices.Values() {
+		if match(&d.Device) {
+			gone[d.MAC] = true
+			r.forgotten[d.MAC] = d.LastSeen >= lately
+			t.devices.Remove(d.MAC)
+		}
+	}
+	for _, d := range t.devices.Values() {
+		if gone[d.Earlier] {
+			d.Earlier = MAC{}
+		}
+	}
+	r.unsaved = true
+	t.rename()
+}
+
+// forgot tells whether a device was forgotten and not seen since.
+func (t *Table) forgot(m MAC) bool {
+	_, ok := t.registry.forgotten[m]
+	return ok
+}
+
+// ClockSet tells that the wall clock was set by so many ms when it showed last,
+// in Unix ms: what was seen until then was seen at other times.
+func (t *Table) ClockSet(last, by int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, d := range t.devices.Values() {
+		for _, seen := range []*int64{&d.FirstSeen, &d.LastSeen, &d.appeared} {
+			if *seen <= last && *seen != 0 {
+				*seen += by
+			}
+		}
+	}
+}
+
+// Devices returns the devices that were seen, ordered by MAC.
+func (t *Table) Devices() []Device {
+	t.mu.Lock()
+	out := make([]Device, 0, t.devices.Len())
+	for _, d := range t.devices.Values() {
+		if d.LastSeen != 0 {
+			out = append(out, t.show(d))
+		}
+	}
+	t.mu.Unlock()
+	slices.SortFunc(out, func(a, b Device) int { return bytes.Compare(a.MAC[:], b.MAC[:]) })
+	return out
+}
+
+// show is a copy of a device for others. The caller holds t.mu.
+func (t *Table) show(d *device) Device {
+	c := d.Device
+	c.Addresses = slices.Clone(d.Addresses)
+	c.Name, c.NameSource = t.nameOf(d)
+	return c
+}

@@ -1,0 +1,272 @@
+package client
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+const (
+	// nameAfter is how long a new device may take to get a lease, with which its
+	// name comes, before it is told of without.
+	nameAfter = 5 * time.Second
+	// sameAfter is how long it is looked whether a device with a random MAC that is
+	// taken for an earlier one and that one are there at the same time. Longer than
+	// the kernel goes without asking a neighbour that is spoken to.
+	sameAfter = time.Minute
+	// goneAfter is after how long without a sign of life a device that is forgotten
+	// counts as gone: it is new when it comes back, others are not.
+	goneAfter = time.Hour
+)
+
+// registry is which devices are known for good, and which are new.
+type registry struct {
+	count    uint64       // devices that were new so far
+	known    bool         // what earlier runs knew was said
+	unsaved  bool         // a device was noted since Records
+	waiting  map[MAC]bool // are not told yet
+	suspects map[MAC]bool // that those waiting are taken for: to be looked at once they are seen
+	next     time.Time    // when those waiting are to be looked at; zero: there are none
+	// forgotten are those not seen since they were, and whether they were there.
+	forgotten map[MAC]bool
+}
+
+// Record is what is to be kept of a device for good.
+type Record struct {
+	MAC, Earlier MAC   // Earlier as in Device
+	First, Last  int64 // Unix ms; 0 if not known
+	Lease        string
+	ClientID     string
+	Interface    string
+	Address      netip.Addr // invalid if none is known
+	Told         bool       // whoever is to know of it does
+}
+
+// Wake tells that News is to be called.
+func (t *Table) Wake() <-chan struct{} { return t.news }
+
+// wake sees to it that News is called at a time. The caller holds t.mu.
+func (t *Table) wake(at time.Time) {
+	r := &t.registry
+	if !r.known || len(r.waiting) == 0 || !r.next.IsZero() && !at.Before(r.next) {
+		return
+	}
+	r.next = at
+	select {
+	case t.news <- struct{}{}:
+	default: // it will be soon
+	}
+}
+
+// isNew begins to wait for the name of a device that was just seen for the first
+// time, at in Unix ms. The caller holds t.mu.
+func (t *Table) isNew(d *device, at int64) {
+	r := &t.registry
+	d.told = r.forgotten[d.MAC] // whoever had it forgotten knows of it
+	delete(r.forgotten, d.MAC)
+	r.unsaved = true
+	if d.told {
+		return
+	}
+	t.begin(d, at)
+	t.wait(d)
+	t.match(d)
+}
+
+// begin notes when a new device has appeared.
+func (t *Table) begin(d *device, at int64) {
+	t.registry.count++
+	d.number, d.noted, d.appeared = t.registry.count, t.now(), at
+}
+
+// wait has News look at a new device. The caller holds t.mu.
+func (t *Table) wait(d *device) {
+	t.registry.waiting[d.MAC] = true
+	at := d.noted.Add(nameAfter)
+	if _, source := t.nameOf(d); source == Static || source == Lease {
+		at = t.now()
+	}
+	t.wake(at)
+}
+
+// dropped is told of a device that is not remembered any more.
+func (t *Table) dropped(m MAC, _ *device) { delete(t.registry.waiting, m) }
+
+// Known tells whether it was said which devices earlier runs knew.
+func (t *Table) Known() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.registry.known
+}
+
+// Load takes the devices that earlier runs knew. Those that were seen by now and
+// are not among them are new, unless all is set: then nothing was known for good
+// yet, and they are known from now on.
+func (t *Table) Load(records []Record, all bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r := &t.registry
+	now := t.now().UnixMilli()
+	devices := make(map[MAC]*device, t.devices.Len()+len(records))
+	for _, d := range t.devices.Values() {
+		devices[d.MAC] = d
+	}
+	for _, rec := range records {
+		if believed(now) { // a clock that was ahead once
+			rec.First, rec.Last = min(rec.First, now), min(rec.Last, now)
+		}
+		d := devices[rec.MAC]
+		if d == nil {
+			if t.excluded[rec.MAC] && all {
+				continue
+			}
+			d = t.restore(rec)
+			devices[rec.MAC] = d
+			continue
+		}
+		if rec.Told {
+			d.told, d.number = true, 0
+		}
+		d.FirstSeen = earlier(rec.First, d.FirstSeen)
+		if d.hearsay && rec.Last > 0 {
+			d.LastSeen = rec.Last
+		}
+		d.LastSeen = max(rec.Last, d.LastSeen)
+		d.lease, d.clientID = cmp.Or(d.lease, rec.Lease), cmp.Or(d.clientID, rec.ClientID)
+		d.Earlier = cmp.Or(rec.Earlier, d.Earlier)
+	}
+	ordered := make([]*device, 0, len(devices))
+	for _, d := range devices {
+		ordered = append(ordered, d)
+	}
+	slices.SortFunc(ordered, func(a, b *device) int { return cmp.Compare(a.LastSeen, b.LastSeen) })
+	t.devices.Purge()
+	clear(r.waiting)
+	for _, d := range ordered {
+		d.told = d.told || all
+		t.devices.Add(d.MAC, d)
+		if !d.told {
+			r.waiting[d.MAC] = true
+		}
+	}
+	r.known, r.unsaved, r.next = true, true, time.Time{}
+	for m := range r.waiting {
+		if d, ok := t.devices.Peek(m); ok {
+			t.match(d)
+		}
+	}
+	t.rename()
+	t.wake(t.now())
+}
+
+// restore is a device of an earlier run.
+func (t *Table) restore(rec Record) *device {
+	d := &device{
+		Device: Device{
+			MAC: rec.MAC, Random: rec.MAC.IsLocal() && !rec.MAC.IsGroup(), Vendor: t.vendor(rec.MAC), Earlier: rec.Earlier,
+			Interface: rec.Interface, FirstSeen: rec.First, LastSeen: rec.Last,
+		},
+		lease: rec.Lease, clientID: rec.ClientID, told: rec.Told,
+	}
+	if !d.told {
+		t.begin(d, rec.Last)
+	}
+	if h, ok := t.leases[rec.MAC]; ok {
+		d.lease, d.clientID = cmp.Or(h.name, d.lease), cmp.Or(h.clientID, d.clientID)
+	}
+	d.reachedBy(rec.Address)
+	return d
+}
+
+// Unsaved tells whether a device was noted since Records was last called.
+func (t *Table) Unsaved() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.registry.unsaved
+}
+
+// Records returns what is to be kept for good, those seen last first.
+func (t *Table) Records() []Record {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	records := make([]Record, 0, t.devices.Len())
+	for _, d := range t.devices.Values() {
+		r := Record{
+			MAC: d.MAC, Earlier: d.Earlier, First: d.FirstSeen, Last: d.LastSeen, Lease: d.lease, ClientID: d.clientID,
+			Interface: d.Interface, Address: d.Address(), Told: d.told,
+		}
+		for _, at := range []*int64{&r.First, &r.Last} {
+			if !believed(*at) {
+				*at = 0
+			}
+		}
+		records = append(records, r)
+	}
+	t.registry.unsaved = false
+	slices.SortFunc(records, func(a, b Record) int {
+		return cmp.Or(cmp.Compare(b.Last, a.Last), slices.Compare(a.MAC[:], b.MAC[:]))
+	})
+	return records
+}
+
+// News returns the devices that are new and of which everybody is to be told now,
+// each once, and when it is to be called again at the latest; zero if only Wake
+// tells.
+func (t *Table) News() (news []Device, next time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r := &t.registry
+	if !r.known {
+		return nil, time.Time{}
+	}
+	now := t.now()
+	clear(r.suspects)
+	var ready []*device
+	for m := range r.waiting {
+		d, ok := t.devices.Peek(m)
+		if !ok {
+			continue
+		}
+		due := d.noted.Add(nameAfter)
+		_, source := t.nameOf(d)
+		switch {
+		case t.excluded[m]:
+			t.settle(d)
+			continue
+		case !d.Earlier.IsZero():
+			if due = d.noted.Add(sameAfter); t.together(d) {
+				d.Earlier, d.FirstSeen = MAC{}, d.appeared
+				ready = append(ready, d)
+				continue
+			}
+			if !now.Before(due) {
+				t.settle(d)
+				continue
+			}
+			r.suspects[d.Earlier] = true
+		case source == Static || source == Lease || !now.Before(due):
+			ready = append(ready, d)
+			continue
+		}
+		if next.IsZero() || due.Before(next) {
+			next = due
+		}
+	}
+	r.next = next
+	slices.SortFunc(ready, func(a, b *device) int {
+		return cmp.Compare(a.number, b.number)
+	})
+	for _, d := range ready {
+		t.settle(d)
+		news = append(news, t.show(d))
+	}
+	return news, next
+}
+
+// settle ends the wait of a device.
+func (t *Table) settle(d *device) {
+	d.told = true
+	t.registry.unsaved = true
+	delete(t.registry.waiting, d.MAC)
+}

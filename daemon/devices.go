@@ -1,0 +1,252 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"pakon/daemon/client"
+	"pakon/daemon/client/lease"
+	"pakon/daemon/inotify"
+	"pakon/daemon/store"
+)
+
+const (
+	// devicesFile is beside the archive.
+	devicesFile = "devices.json"
+	// soonBytes is how much may be written a day for the sake of new devices: with
+	// made-up ones without end, they are saved along with the backup only.
+	soonBytes = 1 << 20
+)
+
+// deviceStore is what the registry of devices needs of the store.
+type deviceStore interface {
+	// Totals tells which clients have flows.
+	Totals(ctx context.Context, since int64) (map[client.MAC]store.Total, error)
+	// Wrote counts bytes that were written to the drive.
+	Wrote(ctx context.Context, bytes int64) error
+}
+
+// devices keeps the registry of devices on the drive, and has new ones announced.
+// The keeper calls all methods from its one goroutine.
+type devices struct {
+	table    *client.Table
+	store    deviceStore
+	log      *slog.Logger
+	hosts    func() []client.Host // those that the owner has named
+	announce func(client.Device)
+	// ready returns once the table has what the kernel and the DHCP server know, or
+	// can not have it, or ctx has ended.
+	ready func(ctx context.Context)
+
+	path  string    // of the file that was read; "" if none was
+	since time.Time // monotonic: of the day in which soon was written
+	soon  int64     // bytes
+}
+
+// attach reads the registry in the folder, if that is not done. Where there is
+// none, all devices that anything is known of are taken for known.
+func (d *devices) attach(ctx context.Context, folder string) error {
+	path := filepath.Join(folder, devicesFile)
+	if path == d.path {
+		return nil
+	}
+	records, err := d.read(path)
+	switch missing := errors.Is(err, fs.ErrNotExist); {
+	case err == nil:
+		return nil
+	case !missing && !errors.Is(err, client.ErrBroken):
+		return err
+	case !missing:
+		broken := path + ".broken"
+		if e := os.Rename(path, broken); e != nil {
+			return fmt.Errorf("set %s aside: %w", path, e)
+		}
+		d.log.Error("the known devices are read in part only: their file was set aside", "path", broken, "err", err)
+	}
+	if !d.table.Known() {
+		d.ready(ctx)
+		known, err := d.everyone(ctx)
+		if err != nil {
+			return err
+		}
+		records = append(records, known...)
+	}
+	d.table.Load(records, !d.table.Known())
+	d.path = path
+	_, err = d.save(ctx)
+	return err
+}
+
+// read takes the registry if there is one that is whole; what is left of another,
+// it returns.
+func (d *devices) read(path string) ([]client.Record, error) {
+	records, err := client.ReadRecords(path)
+	if err != nil {
+		return records, err
+	}
+	d.table.Load(records, false)
+	d.path = path
+	return nil, nil
+}
+
+// everyone is those who have flows or a name of the owner's.
+func (d *devices) everyone(ctx context.Context) ([]client.Record, error) {
+	totals, err := d.store.Totals(ctx, 0)
+	if err != nil {
+		return nil, fmt.Errorf("list the clients of all flows: %w", err)
+	}
+	var records []client.Record
+	for m, t := range totals {
+		if !m.IsZero() {
+			records = append(records, client.Record{MAC: m, First: t.First, Last: t.Last, Told: true})
+		}
+	}
+	for _, h := range d.hosts() {
+		for _, m := range h.MACs {
+			records = append(records, client.Record{MAC: m, Told: true})
+		}
+	}
+	return records, nil
+}
+
+// save writes the registry, and returns how many bytes. Before attach it does
+// nothing.
+func (d *devices) save(ctx context.Context) (written int64, err error) {
+	if d.path == "" {
+		return 0, nil
+	}
+	if err := os.Mkdir(filepath.Dir(d.path), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return 0, fmt.Errorf("make the folder of the known devices: %w", err)
+	}
+	written, err = client.WriteRecords(d.path, d.table.Records())
+	return written, errors.Join(err, d.store.Wrote(context.WithoutCancel(ctx), written))
+}
+
+// forget removes what is left of a broken registry.
+func (d *devices) forget() error {
+	if d.path == "" {
+		return nil
+	}
+	if err := os.Remove(d.path + ".broken"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("delete a broken list of devices: %w", err)
+	}
+	return nil
+}
+
+// work has new devices announced that are due, and returns when it is to be called
+// again; zero if the table's Wake tells. What is known of them is saved first, by
+// save, so that none is announced twice.
+func (d *devices) work(save func() (int64, error)) (next time.Time) {
+	news, next := d.table.News()
+	if d.path != "" && (len(news) > 0 || next.IsZero() && d.table.Unsaved()) {
+		if time.Since(d.since) > 24*time.Hour {
+			d.since, d.soon = time.Now(), 0
+		}
+		if d.soon < soonBytes {
+			written, _ := save() // which has told of the error
+			d.soon += written
+		}
+	}
+	for _, n := range news {
+		d.announce(n)
+	}
+	return next
+}
+
+// muted tells whether nobody is to be told of a new device.
+func muted(n *client.Device, mute []string) bool {
+	return slices.ContainsFunc(mute, func(m string) bool {
+		if mac, err := client.ParseMAC(m); err == nil {
+			return mac == n.MAC
+		}
+		// A network of UCI is known by the link that it has by default, too.
+		return n.Name != "" && strings.EqualFold(m, n.Name) || n.Interface == m || n.Interface == "br-"+m
+	})
+}
+
+// announceDevice has a new device announced, unless it is muted.
+func (d *daemon) announceDevice(n client.Device) {
+	if muted(&n, d.settings.Load().config.Monitor.NotifyMute) {
+		d.log.Info("a new device, which is muted", "mac", n.MAC, "name", n.Name, "interface", n.Interface)
+		return
+	}
+	d.newclient.Announce(n)
+}
+
+// setDevices tells the table of clients what the settings say of them.
+func (d *daemon) setDevices(s *settings) {
+	d.clients.SetHosts(s.hosts)
+	p := s.policy()
+	if p.Off {
+		p.Interfaces = nil
+	}
+	d.clients.SetNetworks(p.Interfaces, p.ExcludeMACs)
+	tell(d.leasesMoved)
+}
+
+// followLeases takes the leases of the DHCP servers as they change.
+func (d *daemon) followLeases(ctx context.Context) error {
+	for ctx.Err() == nil {
+		files := d.settings.Load().leases
+		d.readLeases(files) // what is there is needed before it is watched
+		watching, cancel := context.WithCancel(ctx)
+		var watch sync.WaitGroup
+		watch.Go(func() {
+			if err := inotify.Watch(watching, files, func(string) { d.readLeases(files) }); err != nil {
+				d.log.Error("what devices tell the DHCP server is not followed", "err", err)
+			}
+		})
+		for moved := false; !moved; {
+			select {
+			case <-ctx.Done():
+				moved = true
+			case <-d.leasesMoved:
+				moved = !slices.Equal(d.settings.Load().leases, files)
+			}
+		}
+		cancel()
+		watch.Wait()
+	}
+	return nil
+}
+
+// devicesReady returns once the table of clients is filled as far as it is known
+// now, or ctx has ended.
+func (d *daemon) devicesReady(ctx context.Context) {
+	for _, ready := range []<-chan struct{}{d.clients.Ready(), d.leasesRead} {
+		select {
+		case <-ready:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// readLeases is called by one goroutine at a time.
+func (d *daemon) readLeases(files []string) {
+	leases, skipped, err := lease.Read(files)
+	d.clients.SetLeases(leases)
+	if said := strings.ReplaceAll(text(err), "\n", "; "); said != d.leaseTrouble {
+		if d.leaseTrouble = said; said != "" {
+			d.log.Warn("the names of some devices are not known", "err", said)
+		}
+	}
+	if (skipped > 0) != d.leaseLines {
+		if d.leaseLines = skipped > 0; d.leaseLines {
+			d.log.Warn("lines of the DHCP server's leases are not understood", "lines", skipped)
+		}
+	}
+	select {
+	case <-d.leasesRead:
+	default:
+		close(d.leasesRead)
+	}
+}

@@ -1,0 +1,366 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pakon/daemon/client"
+	"pakon/daemon/client/lease"
+	"pakon/daemon/store"
+)
+
+var (
+	deviceA = client.MAC{0, 0, 0, 0, 0, 0xa}
+	deviceB = client.MAC{0, 0, 0, 0, 0, 0xb}
+	deviceC = client.MAC{0, 0, 0, 0, 0, 0xc}
+)
+
+// countedStore knows clients, and counts what is written.
+type countedStore struct {
+	totals  map[client.MAC]store.Total
+	err     error
+	written atomic.Int64
+	writes  atomic.Int64
+}
+
+func (s *countedStore) Totals(context.Context, int64) (map[client.MAC]store.Total, error) {
+	return s.totals, s.err
+}
+
+func (s *countedStore) Wrote(_ context.Context, n int64) error {
+	s.written.Add(n)
+	if n > 0 {
+		s.writes.Add(1)
+	}
+	return nil
+}
+
+// devicesRig is a registry of devices in a folder.
+type devicesRig struct {
+	*devices
+	counted *countedStore
+	log     *bytes.Buffer
+	folder  string
+
+	mu   sync.Mutex
+	list []client.MAC
+}
+
+func newDevicesRig(folder string) *devicesRig {
+	r := &devicesRig{counted: &countedStore{}, log: &bytes.Buffer{}, folder: folder}
+	log := slog.New(slog.NewTextHandler(r.log, nil))
+	r.devices = &devices{
+		table: client.New(log), store: r.counted, log: log, hosts: func() []client.Host { return nil },
+		ready: func(context.Context) {},
+		announce: func(d client.Device) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.list = append(r.list, d.MAC)
+		},
+	}
+	r.table.SetNetworks([]string{"br-lan"}, nil)
+	return r
+}
+
+// told are those told of since it was asked last.
+func (r *devicesRig) told() []client.MAC {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	told := r.list
+	r.list = nil
+	return told
+}
+
+func (r *devicesRig) seen(m client.MAC) {
+	r.table.Seen(m, netip.MustParseAddr("192.168.1.7"), "br-lan", time.Now().UnixMilli())
+}
+
+// settled lets all wait that is waited for, and returns who was told since.
+func (r *devicesRig) settled(t *testing.T) []client.MAC {
+	t.Helper()
+	save := func() (int64, error) { return r.save(t.Context()) }
+	for next := r.work(save); !next.IsZero(); next = r.work(save) {
+		time.Sleep(time.Until(next))
+	}
+	return r.told()
+}
+
+func (r *devicesRig) saved(t *testing.T) []client.MAC {
+	t.Helper()
+	records, err := client.ReadRecords(filepath.Join(r.folder, devicesFile))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+	var macs []client.MAC
+	for _, rec := range records {
+		macs = append(macs, rec.MAC)
+		if !rec.Told {
+			t.Errorf("%v is saved as one nobody was told of", rec.MAC)
+		}
+	}
+	slices.SortFunc(macs, func(a, b client.MAC) int { return slices.Compare(a[:], b[:]) })
+	return macs
+}
+
+func TestBaseline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		folder := filepath.Join(t.TempDir(), "pakon") // which is not there yet
+		r := newDevicesRig(folder)
+		r.hosts = func() []client.Host { return []client.Host{{Name: "TV", MACs: []client.MAC{deviceB}}} }
+		r.counted.totals = map[client.MAC]store.Total{deviceC: {First: 1_760_000_000_000, Last: 1_770_000_000_000}, {}: {}}
+		r.ready = func(context.Context) { r.seen(deviceA) } // what is there is told at last
+		if err := r.attach(t.Context(), folder); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.saved(t); !slices.Equal(got, []client.MAC{deviceA, deviceB, deviceC}) {
+			t.Errorf("saved %v", got)
+		}
+		for _, m := range []client.MAC{deviceA, deviceB, deviceC} {
+			r.seen(m)
+		}
+		if got := r.settled(t); len(got) > 0 {
+			t.Errorf("told of %v", got)
+		}
+		if d := r.table.Devices(); len(d) != 3 {
+			t.Errorf("devices %+v", d)
+		}
+		if i, err := os.Stat(filepath.Join(folder, devicesFile)); err != nil || i.Size() != r.counted.written.Load() {
+			t.Errorf("%v, %v; %d bytes were counted", i, err, r.counted.written.Load())
+		}
+	})
+}
+
+// A device is told once, whatever ends the daemon then.
+func TestToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		folder := t.TempDir()
+		r := newDevicesRig(folder)
+		if err := r.attach(t.Context(), folder); err != nil {
+			t.Fatal(err)
+		}
+		r.seen(deviceA)
+		told := r.announce
+		r.announce = func(d client.Device) {
+			if got := r.saved(t); !slices.Equal(got, []client.MAC{deviceA}) {
+				t.Errorf("it is told before it is saved: %v", got)
+			}
+			told(d)
+		}
+		if got := r.settled(t); !slices.Equal(got, []client.MAC{deviceA}) {
+			t.Errorf("told of %v", got)
+		}
+		// Nothing was saved since: as if it had been killed.
+		r = newDevicesRig(folder)
+		r.seen(deviceA)
+		r.seen(deviceB)
+		if got := r.settled(t); len(got) > 0 {
+			t.Errorf("told of %v before the file was read", got)
+		}
+		if err := r.attach(t.Context(), folder); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.settled(t); !slices.Equal(got, []client.MAC{deviceB}) {
+			t.Errorf("after a restart: told of %v", got)
+		}
+		// That devices are seen again is nothing to be written for.
+		writes := r.counted.writes.Load()
+		r.seen(deviceA)
+		r.settled(t)
+		if r.counted.writes.Load() != writes {
+			t.Error("the file was written for a device that is known")
+		}
+	})
+}
+
+func TestBrokenRegistry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		folder := t.TempDir()
+		path := filepath.Join(folder, devicesFile)
+		broken := `{"devices":[` + "\n" + `{"mac":"00:00:00:00:00:0a","first":1760000000,"last":1770000000,"told":true},` + "\n" + `{"mac":"00:00:`
+		if err := os.WriteFile(path, []byte(broken), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r := newDevicesRig(folder)
+		r.seen(deviceB)
+		if err := r.attach(t.Context(), folder); err != nil {
+			t.Fatal(err)
+		}
+		if b, err := os.ReadFile(path + ".broken"); err != nil || string(b) != broken {
+			t.Errorf("set aside: %q, %v", b, err)
+		}
+		if got := r.saved(t); !slices.Equal(got, []client.MAC{deviceA, deviceB}) || strings.Count(r.log.String(), "level=") != 1 {
+			t.Errorf("saved %v, log:\n%s", got, r.log)
+		}
+		r.seen(deviceA)
+		r.seen(deviceC)
+		if got := r.settled(t); !slices.Equal(got, []client.MAC{deviceC}) {
+			t.Errorf("told of %v", got)
+		}
+		r.table.Forget(func(*client.Device) bool { return true })
+		if err := r.forget(); err != nil {
+			t.Error(err)
+		}
+		if _, err := r.save(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if left, err := os.ReadDir(folder); err != nil || len(left) != 0 {
+			t.Errorf("after all was forgotten: %v, %v", left, err)
+		}
+	})
+}
+
+// What can not be read is not taken for nothing.
+func TestUnreadableRegistry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		folder := t.TempDir()
+		path := filepath.Join(folder, devicesFile)
+		if err := os.Mkdir(path, 0o700); err != nil { // reading it fails
+			t.Fatal(err)
+		}
+		r := newDevicesRig(folder)
+		r.seen(deviceA)
+		if err := r.attach(t.Context(), folder); err == nil {
+			t.Error("no error")
+		}
+		if got := r.settled(t); len(got) > 0 || r.table.Known() {
+			t.Errorf("told of %v", got)
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		r.counted.err = errors.New("the archive can not be read")
+		if err := r.attach(t.Context(), folder); err == nil || r.table.Known() {
+			t.Error("what the archive knows is taken for nothing")
+		}
+	})
+}
+
+// Where the archive is moved, what is known comes along.
+func TestMovedRegistry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one, two := t.TempDir(), t.TempDir()
+		r := newDevicesRig(two)
+		for _, folder := range []string{one, two} {
+			if err := r.attach(t.Context(), folder); err != nil {
+				t.Fatal(err)
+			}
+			r.seen(deviceA)
+			r.settled(t)
+		}
+		if got := r.saved(t); !slices.Equal(got, []client.MAC{deviceA}) {
+			t.Errorf("saved %v", got)
+		}
+		// On the other drive, others are known, too.
+		if _, err := client.WriteRecords(filepath.Join(one, devicesFile), []client.Record{{MAC: deviceB, Told: true}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.attach(t.Context(), one); err != nil {
+			t.Fatal(err)
+		}
+		r.seen(deviceA)
+		r.seen(deviceB)
+		if got := r.settled(t); len(got) > 0 {
+			t.Errorf("told of %v", got)
+		}
+	})
+}
+
+// Made-up devices without end do not wear the drive.
+func TestFloodOfDevices(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newDevicesRig(t.TempDir())
+		if err := r.attach(t.Context(), r.folder); err != nil {
+			t.Fatal(err)
+		}
+		told := 0
+		for i := range 1000 {
+			for j := range 4 {
+				r.seen(client.MAC{4, 0, 0, byte(j), byte(i >> 8), byte(i)})
+			}
+			told += len(r.settled(t))
+		}
+		if told != 4000 {
+			t.Errorf("%d devices were told", told)
+		}
+		if r.counted.written.Load() < soonBytes || r.counted.written.Load() > 2*soonBytes {
+			t.Errorf("%d bytes were written", r.counted.written.Load())
+		}
+	})
+}
+
+func TestMuted(t *testing.T) {
+	d := client.Device{MAC: deviceA, Name: "Petr's phone", Interface: "br-guest_turris"}
+	for entry, want := range map[string]bool{
+		"00:00:00:00:00:0a": true, "00:00:00:00:00:0b": false, "petr's PHONE": true, "phone": false,
+		"br-guest_turris": true, "guest_turris": true, "br-lan": false, "": false,
+	} {
+		if muted(&d, []string{"nobody", entry}) != want {
+			t.Errorf("%q mutes it: %v", entry, !want)
+		}
+	}
+}
+
+// The keeper reads the registry once the drive is there, saves it along with what
+// it writes anyway, and has new devices told in time.
+func TestKeeperKeepsDevices(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newKeeperRig(t, at("2026-03-10 12:00"))
+		d := newDevicesRig(filepath.Dir(r.path))
+		r.keeper.devices, r.newDevices = d.devices, d.table.Wake()
+		r.store.set("attach", errors.New("no drive"))
+		d.seen(deviceA)
+		r.begin(t)
+		if got := r.after(time.Minute); got != "attach" {
+			t.Errorf("calls %q", got)
+		}
+		if w := r.devicesWarning(); !strings.Contains(w, "not told") || !strings.Contains(w, devicesFile) || !strings.Contains(w, "no drive") {
+			t.Errorf("the warning is %q", w)
+		}
+		r.store.set("attach", nil)
+		r.after(keeperRetry)
+		if w := r.devicesWarning(); w != "" || !d.table.Known() {
+			t.Errorf("the drive is there: %q", w)
+		}
+		d.seen(deviceB)
+		r.after(6 * time.Second)
+		if got, told := d.saved(t), d.told(); !slices.Equal(got, []client.MAC{deviceA, deviceB}) || !slices.Equal(told, []client.MAC{deviceB}) {
+			t.Errorf("saved %v, told of %v", got, told)
+		}
+		d.table.SetLeases([]lease.Lease{{MAC: deviceC, Addr: netip.MustParseAddr("192.168.1.9"), Name: "Phone"}})
+		d.seen(deviceC)
+		r.after(0)
+		if told := d.told(); !slices.Equal(told, []client.MAC{deviceC}) {
+			t.Errorf("with a name it is not told at once: %v", told)
+		}
+		writes := d.counted.writes.Load()
+		r.after(2 * time.Hour)
+		if d.counted.writes.Load() != writes+1 {
+			t.Errorf("along with a backup, it was written %d times", d.counted.writes.Load()-writes)
+		}
+		// A drive that can not be written keeps nobody from being told.
+		if err := os.RemoveAll(d.folder); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(d.folder, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		d.seen(client.MAC{0, 0, 0, 0, 0, 0xd})
+		r.after(time.Minute)
+		if w := r.devicesWarning(); len(d.told()) != 1 || !strings.Contains(w, "may not outlive a reboot") {
+			t.Errorf("the warning is %q", w)
+		}
+		r.end()
+	})
+}
