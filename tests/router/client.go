@@ -77,10 +77,14 @@ func (c Connection) String() string {
 	return fmt.Sprintf("%s %v -> %v %s %q (by %q)", c.Client, c.Local, c.Remote, c.App, c.Name, c.Source)
 }
 
-// String is the device's name, or its MAC.
+// String is what Pakon calls the device: its name, or its vendor with the last
+// digits of its MAC, or its MAC.
 func (c *Client) String() string {
-	if c.Name != "" {
+	switch {
+	case c.Name != "":
 		return c.Name
+	case c.Vendor != "":
+		return c.Vendor + " " + c.MAC[len("00:00:00:00:"):]
 	}
 	return c.MAC
 }
