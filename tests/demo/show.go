@@ -88,7 +88,7 @@ func (s *shown) show(ctx context.Context, want []expected) error {
 	if err != nil {
 		return err
 	}
-	s.say("  (Both networks. Devices that /etc/config/dhcp does not name show their address.)")
+	s.say("  (Both networks. Devices that nobody has named are called by their vendor, or show their address.)")
 	if err := inTable(want, table); err != nil {
 		return err
 	}
