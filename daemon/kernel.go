@@ -11,10 +11,13 @@ import (
 // followKernel tells the table of the kernel's connections, from when there is
 // something to be monitored until the context ends.
 func (d *daemon) followKernel(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-d.monitored:
+	// Whose a connection is, the neighbours tell.
+	for _, known := range []<-chan struct{}{d.monitored, d.clients.Ready()} {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-known:
+		}
 	}
 	return d.kernel.Run(ctx, receiver{d})
 }

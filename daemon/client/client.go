@@ -52,6 +52,7 @@ type Table struct {
 	vendors    Vendors
 	hosts      []Host
 	leases     map[MAC]held // nil until they were read
+	lapsed     map[MAC]held // those that were there the time before
 	networks   []string     // that are monitored
 	excluded   map[MAC]bool
 	naming     naming
@@ -168,7 +169,7 @@ func (t *Table) setNeighbour(n neighbour, m MAC, alive bool) {
 	if !alive {
 		t.noted(m, n.addr, link)
 	} else if t.monitors(link) && t.wants(m) {
-		t.seen(m, n.addr, link, t.now().UnixMilli())
+		t.hear(m, n.addr, link)
 	}
 }
 

@@ -42,6 +42,9 @@ type device struct {
 	lease, clientID string // what it has told the DHCP server last
 	told            bool   // it is not new any more
 	hearsay         bool   // it was not heard itself yet: the kernel or the DHCP server knows it
+	// heard is when it last answered the kernel or asked the DHCP server, in Unix ms:
+	// what is sent to it says nothing, and its flows are told of late.
+	heard int64
 	// Of one that is new, or was: its number among those, and when it appeared, by the
 	// monotonic clock and in Unix ms.
 	number   uint64
@@ -86,8 +89,17 @@ func (t *Table) seen(m MAC, a netip.Addr, iface string, at int64) {
 	if !ok {
 		t.isNew(d, at)
 	}
+}
+
+// hear notes a sign of life that a device gives just now. The caller holds t.mu.
+func (t *Table) hear(m MAC, a netip.Addr, iface string) {
+	now := t.now()
+	t.seen(m, a, iface, now.UnixMilli())
+	if d, ok := t.devices.Peek(m); ok {
+		d.heard = now.UnixMilli()
+	}
 	if t.registry.suspects[m] {
-		t.wake(t.now())
+		t.wake(now)
 	}
 }
 
@@ -209,7 +221,7 @@ func (t *Table) ClockSet(last, by int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, d := range t.devices.Values() {
-		for _, seen := range []*int64{&d.FirstSeen, &d.LastSeen, &d.appeared} {
+		for _, seen := range []*int64{&d.FirstSeen, &d.LastSeen, &d.appeared, &d.heard} {
 			if *seen <= last && *seen != 0 {
 				*seen += by
 			}

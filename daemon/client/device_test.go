@@ -50,6 +50,12 @@ func (h *house) seenAs(m string) {
 	h.Seen(mac(h.t, m), netip.MustParseAddr("192.168.1.50"), "br-lan", h.now().UnixMilli())
 }
 
+// answers has a device answer the kernel now, at the address that seenAs has.
+func (h *house) answers(m string) {
+	h.t.Helper()
+	h.setNeighbour(neighbour{3, netip.MustParseAddr("192.168.1.50")}, mac(h.t, m), true)
+}
+
 // lease has the DHCP server give an address.
 func (h *house) lease(m, addr, name, id string) {
 	h.t.Helper()
@@ -410,9 +416,9 @@ func TestMatch(t *testing.T) {
 		{"two of that name", func(h *house) string {
 			h.lease(rnd1, "192.168.1.7", "Pixel-7", "")
 			h.lease(rnd2, "192.168.1.8", "Pixel-7", "")
-			h.seenAs(rnd1)
-			h.told(time.Second)
-			h.seenAs(rnd1) // both are there
+			h.answers(rnd1)
+			h.told(2 * lingers)
+			h.answers(rnd1) // both are there
 			h.told(time.Hour)
 			return appears(h, rnd3, "Pixel-7", "")
 		}, rnd3, ""},
@@ -449,9 +455,25 @@ func TestMatch(t *testing.T) {
 			appears(h, rnd1, "Pixel-7", "")
 			h.lease(rnd2, "192.168.1.8", "Pixel-7", "")
 			got := h.told(30 * time.Second)
-			h.seenAs(rnd1)
+			h.answers(rnd1)
 			return got + h.told(time.Hour)
 		}, rnd2, ""},
+		{"flows of the first end, and the kernel has not missed it yet", func(h *house) string {
+			appears(h, rnd1, "Pixel-7", "")
+			h.lease(rnd2, "192.168.1.8", "Pixel-7", "")
+			h.answers(rnd1)
+			got := h.told(30 * time.Second)
+			h.seenAs(rnd1)
+			return got + h.told(time.Hour)
+		}, rnd2, rnd1},
+		{"the leases are read while they are written", func(h *house) string {
+			appears(h, rnd1, "Pixel-7", "")
+			h.lease(rnd2, "192.168.1.8", "Pixel-7", "")
+			got := h.told(30 * time.Second)
+			h.SetLeases(nil)
+			h.lease(rnd2, "192.168.1.8", "Pixel-7", "")
+			return got + h.told(time.Hour)
+		}, rnd2, rnd1},
 		{"the first comes back later", func(h *house) string {
 			appears(h, rnd1, "Pixel-7", "")
 			got := appears(h, rnd2, "Pixel-7", "")

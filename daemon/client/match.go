@@ -11,8 +11,8 @@ import (
 // A phone makes up a MAC for each network, and now and then another one. It is
 // known again by what it tells the DHCP server: the identifier of the client, or
 // else its name, if just one device with a random MAC has told that before. Both
-// must not be there at once: if the one that it is taken for is seen after it has
-// appeared, in the minute for which that is looked at, they are two.
+// must not be there at once: if the one that it is taken for is heard well after it
+// has appeared, in the minute for which that is looked at, they are two.
 
 // generic are names that many devices have, as path.Match patterns.
 var generic = []string{
@@ -141,9 +141,9 @@ func (t *Table) identity(m MAC) MAC {
 // together tells whether a device with a random MAC is there at the same time as
 // one of those that it is taken for.
 func (t *Table) together(d *device) bool {
-	identity := t.identity(d.Earlier)
+	identity, gone := t.identity(d.Earlier), d.appeared+lingers.Milliseconds()
 	for _, o := range t.devices.Values() {
-		if o != d && o.LastSeen > d.appeared && o.number < d.number && t.identity(o.MAC) == identity {
+		if o != d && o.heard > gone && o.number < d.number && t.identity(o.MAC) == identity {
 			return true
 		}
 	}

@@ -99,8 +99,18 @@ func (t *Table) SetLeases(leases []lease.Lease) {
 	defer t.mu.Unlock()
 	before := t.leases
 	t.leases = now
+	lapsed := t.lapsed
+	t.lapsed = make(map[MAC]held)
+	for m, h := range before {
+		if _, has := now[m]; !has {
+			t.lapsed[m] = h
+		}
+	}
 	for m, h := range now {
 		old, had := before[m]
+		if !had { // the file may have been read while it was written
+			old, had = lapsed[m]
+		}
 		// What else changes need not come from it: dnsmasq takes a name from one device
 		// when another comes with it.
 		spoke := before != nil && (!had || old.addr != h.addr || old.expires < h.expires)
@@ -109,7 +119,7 @@ func (t *Table) SetLeases(leases []lease.Lease) {
 		}
 		if spoke && h.addr.IsValid() {
 			if link := t.networkOf(h.addr); link != "" && t.wants(m) {
-				t.seen(m, h.addr, link, t.now().UnixMilli())
+				t.hear(m, h.addr, link)
 			}
 		}
 	}

@@ -15,6 +15,9 @@ const (
 	// taken for an earlier one and that one are there at the same time. Longer than
 	// the kernel goes without asking a neighbour that is spoken to.
 	sameAfter = time.Minute
+	// lingers is for how long the kernel may take a device for there that has left: it
+	// goes by what was confirmed in the last few seconds.
+	lingers = 10 * time.Second
 	// goneAfter is after how long without a sign of life a device that is forgotten
 	// counts as gone: it is new when it comes back, others are not.
 	goneAfter = time.Hour

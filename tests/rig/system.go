@@ -129,6 +129,7 @@ type Flow struct {
 	Sent      uint64 `json:"sent"`
 	Recvd     uint64 `json:"recvd"`
 	Running   bool   `json:"running"`
+	Hidden    string `json:"hidden"`
 }
 
 // maxPages bounds a query that never ends.
@@ -155,6 +156,38 @@ func (s *System) Query(ctx context.Context, args map[string]any) (flows []Flow, 
 		q["cursor"] = page.Next
 	}
 	return nil, pages, fmt.Errorf("more than %d pages", maxPages)
+}
+
+// Device is a row of the method clients.
+type Device struct {
+	MAC        string   `json:"mac"`
+	Name       string   `json:"name"`
+	NameSource string   `json:"name_source"`
+	Vendor     string   `json:"vendor"`
+	Random     bool     `json:"random"`
+	Earlier    string   `json:"earlier"`
+	Addresses  []string `json:"addresses"`
+	Interface  string   `json:"interface"`
+	FirstSeen  int64    `json:"first_seen"`
+	LastSeen   int64    `json:"last_seen"`
+}
+
+// Devices asks for the devices that the daemon knows, by MAC.
+func (s *System) Devices(ctx context.Context) (map[string]Device, error) {
+	var reply struct {
+		Clients []Device `json:"clients"`
+	}
+	if err := s.Call(ctx, "clients", nil, &reply); err != nil {
+		return nil, err
+	}
+	devices := make(map[string]Device, len(reply.Clients))
+	for _, d := range reply.Clients {
+		if _, twice := devices[d.MAC]; twice {
+			return nil, fmt.Errorf("%s is twice among the clients", d.MAC)
+		}
+		devices[d.MAC] = d
+	}
+	return devices, nil
 }
 
 // Status is what tests look at of the method status.

@@ -39,7 +39,9 @@ type Device struct {
 	Name    string   // as the router's owner calls it; "" if nobody named it
 	Network string   // LAN or Guest
 	MAC     string   // of the interface it uses
+	Vendor  string   // who made it, "" if that does not show in the MAC
 	Others  []string // of further interfaces, which the owner wrote down too
+	DHCP    bool     // it has no address of IPv4 before it asks for one, see Client.Lease
 }
 
 // Household is a set of devices that has one of each: named, with two
@@ -49,7 +51,7 @@ func Household() []Device {
 		{Name: "Annas-phone", Network: LAN, MAC: "3c:06:30:0a:00:01"},
 		{Name: "Work-laptop", Network: LAN, MAC: "00:1b:21:0a:00:02", Others: []string{"00:1b:21:0a:00:12"}},
 		{Name: "Living-room-TV", Network: LAN, MAC: "50:c7:bf:0a:00:03"},
-		{Network: LAN, MAC: "d8:0d:17:0a:00:04"},
+		{Network: LAN, MAC: "d8:0d:17:0a:00:04", Vendor: "TP-Link"},
 		{Name: "Guest-tablet", Network: Guest, MAC: "3c:06:30:0a:00:05"},
 		{Network: Guest, MAC: "fe:9a:2c:0a:00:06"},
 	}
@@ -200,6 +202,9 @@ func (r *Router) attach(d Device, i int) error {
 		Device: d, ns: ns, network: network, port: port, web: func() *web { return r.web }, answers: map[netip.Addr]string{},
 		V4: nth(network.V4, 10+i), V6: nth(network.V6, 0x10+i),
 	}
+	if d.DHCP {
+		c.V4 = netip.Addr{}
+	}
 	if err := r.router.ip(
 		fmt.Sprintf("link add %s type veth peer name eth0 address %s netns %s", port, d.MAC, ns.path()),
 		fmt.Sprintf("link set %s master %s", port, network.Bridge),
@@ -207,13 +212,11 @@ func (r *Router) attach(d Device, i int) error {
 	); err != nil {
 		return err
 	}
-	if err := ns.ip(
-		fmt.Sprintf("addr add %s/%d dev eth0", c.V4, network.V4.Bits()),
-		fmt.Sprintf("addr add %s/%d dev eth0 nodad", c.V6, network.V6.Bits()),
-		"link set eth0 up",
-		fmt.Sprintf("route add default via %s", network.V4.Addr()),
-		fmt.Sprintf("route add default via %s", network.V6.Addr()),
-	); err != nil {
+	commands := append([]string{"link set eth0 up"}, c.addressCommands(c.V6, network.V6)...)
+	if !d.DHCP {
+		commands = append(commands, c.addressCommands(c.V4, network.V4)...)
+	}
+	if err := ns.ip(commands...); err != nil {
 		return err
 	}
 	if err := r.cable(port, ns); err != nil {

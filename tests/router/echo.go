@@ -1,0 +1,64 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+)
+
+// Echo has the internet send back what arrives at a UDP port of EchoAddr.
+func (r *Router) Echo(port uint16) error {
+	var conn *net.UDPConn
+	if err := r.internet.do(func() (err error) {
+		conn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(EchoAddr, port)))
+		return err
+	}); err != nil {
+		return fmt.Errorf("starting the echo at port %d: %w", port, err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		b := make([]byte, maxEcho)
+		for {
+			n, from, err := conn.ReadFromUDPAddrPort(b)
+			if err == nil {
+				_, err = conn.WriteToUDPAddrPort(b[:n], from)
+			}
+			if err != nil {
+				ended <- unlessClosed(err)
+				return
+			}
+		}
+	}()
+	r.closers = append(r.closers, func() error { return errors.Join(conn.Close(), <-ended) })
+	return nil
+}
+
+// EchoAddr is where Echo listens. No name leads there.
+var EchoAddr = netip.MustParseAddr(wanServer4)
+
+const maxEcho = 1500 // bytes
+
+// Ask connects to an address by "tcp" or "udp", sends a message and returns the
+// beginning of the answer.
+func (c *Client) Ask(ctx context.Context, network string, to netip.AddrPort, message string) (answer string, err error) {
+	conn, err := c.dial(ctx, network, to)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	if err := conn.SetDeadline(time.Now().Add(timeout)); err != nil {
+		return "", err
+	}
+	if _, err := conn.Write([]byte(message)); err != nil {
+		return "", fmt.Errorf("%s asking %v: %w", c, to, err)
+	}
+	b := make([]byte, maxEcho)
+	n, err := conn.Read(b)
+	if err != nil {
+		return "", fmt.Errorf("%s asking %v: %w", c, to, err)
+	}
+	return string(b[:n]), nil
+}
