@@ -5,9 +5,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
+	"pakon/lists"
 	"pakon/uci"
 )
 
@@ -52,8 +54,9 @@ func describe(w io.Writer, s *settings) {
 	if n := len(m.ExcludeClients) + len(m.ExcludeHostnames); n > 0 {
 		fmt.Fprintf(w, "never recorded: %s\n", strings.Join(append(append([]string(nil), m.ExcludeClients...), m.ExcludeHostnames...), ", "))
 	}
-	if len(m.ShowCategories) > 0 {
-		fmt.Fprintf(w, "shown although the lists hide them: %s\n", strings.Join(m.ShowCategories, ", "))
+	shown := slices.DeleteFunc(slices.Clone(m.ShowCategories), func(c string) bool { return !slices.Contains(lists.HiddenCategories, c) })
+	if len(shown) > 0 {
+		fmt.Fprintf(w, "shown although the lists hide them: %s\n", strings.Join(shown, ", "))
 	}
 	if len(m.NotifyMute) > 0 {
 		fmt.Fprintf(w, "new devices not told of: %s\n", strings.Join(m.NotifyMute, ", "))

@@ -88,15 +88,19 @@ func readSettings(p paths, last *settings) *settings {
 			s.wrong = true
 		}
 	}
+	s.lists = new(lists.Lists)
+	if last != nil {
+		s.lists = last.lists
+	}
 	s.readLists(p)
 	return s
 }
 
-// readLists reads the lists anew.
+// readLists reads the lists anew. Those that can not be read stay as they are.
 func (s *settings) readLists(p paths) {
 	s.listFiles = filesIn(p.listFolders())
 	var wrong []lists.Problem
-	s.lists, wrong = lists.Load(os.DirFS(p.lists))
+	s.lists, wrong = s.lists.Reload(os.DirFS(p.lists))
 	s.listProblems = nil
 	for _, w := range wrong {
 		w.File = filepath.Join(p.lists, w.File)
@@ -105,7 +109,8 @@ func (s *settings) readLists(p paths) {
 	s.lists = s.lists.Showing(s.config.Monitor.ShowCategories)
 }
 
-// filesIn tells the files in folders, and of each what tells it from what it was.
+// filesIn tells the files of lists in folders, and of each what tells it from what
+// it was.
 func filesIn(folders []string) string {
 	var b strings.Builder
 	for _, folder := range folders {
@@ -114,6 +119,9 @@ func filesIn(folders []string) string {
 			continue // whoever reads them says why
 		}
 		for _, e := range entries {
+			if n := e.Name(); n != "lists" && filepath.Ext(n) != ".conf" && filepath.Ext(n) != ".txt" {
+				continue
+			}
 			if info, err := e.Info(); err == nil && !e.IsDir() {
 				fmt.Fprintln(&b, folder, e.Name(), info.Size(), info.ModTime().UnixNano())
 			}

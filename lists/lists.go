@@ -40,7 +40,8 @@ type Service struct {
 // Lists is a set of entries. It is not changed once loaded, so it may be used
 // from any goroutine.
 type Lists struct {
-	table     table
+	own       table             // the project's
+	table     table             // with the owner's
 	fragments map[string]string // a single label, anywhere in a name -> group
 	shown     uint16            // hidden categories that are not hidden, a bit each
 }
@@ -75,6 +76,16 @@ func (l *Lists) Service(key string) (Service, bool) {
 		return Service{}, false
 	}
 	return l.table.service(i), true
+}
+
+// ByLabel returns the keys of the services that are called so, whatever its case.
+func (l *Lists) ByLabel(label string) (keys []string) {
+	for i := range l.table.services {
+		if s := l.table.service(i); strings.EqualFold(s.Label, label) {
+			keys = append(keys, s.Key)
+		}
+	}
+	return keys
 }
 
 // Showing returns the same lists, but for hidden categories that are to be shown.

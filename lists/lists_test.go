@@ -344,13 +344,16 @@ func TestLoadProblems(t *testing.T) {
 		{"no quotes", "ok\n", "", `domains_replace/mine.conf:1: want`},
 		{"open quote", "\"a.b\" : \"c.d\n", "", `domains_replace/mine.conf:1: want`},
 		{"text behind", `"a.b" : "c.d" # why`, "", `domains_replace/mine.conf:1: want`},
-		{"empty key", `"" : "c.d"`, "", "domains_replace/mine.conf:1: not a domain name"},
-		{"empty label", `"a..b" : "c.d"`, "", "domains_replace/mine.conf:1: not a domain name"},
-		{"second line", "", "good.example\nbad name\n", "domains_ignore/mine.txt:2: not a domain name"},
-		{"comment not in column 1", "", "good.example # why", "domains_ignore/mine.txt:1: not a domain name"},
-		{"control character", "", "a\x01b.example", "domains_ignore/mine.txt:1: not a domain name"},
+		{"empty key", `"" : "c.d"`, "", "domains_replace/mine.conf:1: want domains such as"},
+		{"empty label", `"a..b" : "c.d"`, "", "domains_replace/mine.conf:1: want domains such as"},
+		{"space in the group", `"a.b" : "c d"`, "", "domains_replace/mine.conf:1: want domains such as"},
+		{"second line", "", "good.example\nbad name\n", "domains_ignore/mine.txt:2: want domains such as"},
+		{"comment not in column 1", "", "good.example # why", "domains_ignore/mine.txt:1: want domains such as"},
+		{"control character", "", "a\x01b.example", "domains_ignore/mine.txt:1: want domains such as"},
+		{"URL", "", "https://good.example/", "domains_ignore/mine.txt:1: want domains such as"},
+		{"rule of another program", "", "||good.example^", "domains_ignore/mine.txt:1: want domains such as"},
 		{"not UTF-8", "", "a\xffb.example", "domains_ignore/mine.txt:1: not UTF-8"},
-		{"long name", "", strings.Repeat("a", 256), "domains_ignore/mine.txt:1: not a domain name"},
+		{"long name", "", strings.Repeat("a", 256), "domains_ignore/mine.txt:1: want domains such as"},
 		{"long line", "", "a.example\n" + strings.Repeat("a", 5000), "domains_ignore/mine.txt:2: line is longer"},
 	}
 	for _, tt := range tests {
@@ -363,6 +366,59 @@ func TestLoadProblems(t *testing.T) {
 				t.Errorf("the rest does not hold: fbcdn.net is %q", c.Group)
 			}
 		})
+	}
+}
+
+// TestManyProblems: of a file that is wrong throughout, the first lines are told,
+// and what is right in it holds.
+func TestManyProblems(t *testing.T) {
+	l, problems := load(compiled(t, sample), owner("", strings.Repeat("bad name\n", 7)+strings.Repeat("a", 3*maxLine)+"\n*.good.example\n"))
+	var said []string
+	for _, p := range problems {
+		said = append(said, strings.TrimPrefix(p.Error(), "domains_ignore/mine.txt"))
+	}
+	if len(said) != maxProblems+1 || !strings.HasPrefix(said[4], ":5: want") || said[5] != ": 3 more lines are wrong" {
+		t.Errorf("problems %q", said)
+	}
+	if c := l.Classify("www.good.example"); c.Hidden != "ignored" {
+		t.Errorf("what follows a long line is %+v", c)
+	}
+}
+
+// TestReload: while the project's own lists can not be read, the last ones hold.
+func TestReload(t *testing.T) {
+	good, err := Compile(sample)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := owner(`"x.example" : "y.example"`, "")
+	files["lists"] = &fstest.MapFile{Data: good}
+	l, problems := Load(files)
+	if problems != nil {
+		t.Fatal(problems)
+	}
+	for _, own := range [][]byte{nil, good[:20], {}} {
+		delete(files, "lists")
+		if own != nil {
+			files["lists"] = &fstest.MapFile{Data: own}
+		}
+		files["domains_replace/mine.conf"] = &fstest.MapFile{Data: []byte(`"x.example" : "z.example"`)}
+		if l, problems = l.Reload(files); len(problems) != 1 {
+			t.Errorf("problems %v", problems)
+		}
+		if a, b := l.Classify("fbcdn.net").Group, l.Classify("x.example").Group; a != "facebook.com" || b != "z.example" {
+			t.Errorf("fbcdn.net is of %q, x.example of %q", a, b)
+		}
+	}
+}
+
+func TestByLabel(t *testing.T) {
+	l := &Lists{table: compiled(t, sample)}
+	if got := l.ByLabel("amazon web services"); !slices.Equal(got, []string{"amazonaws.com"}) {
+		t.Errorf("%q", got)
+	}
+	if got := l.ByLabel("Face"); got != nil {
+		t.Errorf("%q", got)
 	}
 }
 

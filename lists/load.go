@@ -2,6 +2,7 @@ package lists
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +19,7 @@ const (
 	ignoreDir    = "domains_ignore"  // *.txt: a domain a line, "!" in front shows it again
 	maxLine      = 1024              // bytes
 	maxFragments = 4096
+	maxProblems  = 5        // lines of a file that are told to be wrong
 	maxOwn       = 16 << 20 // bytes
 	maxSize      = 64 << 20 // bytes of the owner's files for which room is made at once
 )
@@ -40,6 +42,7 @@ func (p Problem) Unwrap() error { return p.Err }
 
 var (
 	errReplaceLine = errors.New(`want "name" : "group"`)
+	errHostName    = fmt.Errorf("want domains such as ads.example.org: letters, digits, dots, - and _, at most %d", maxName)
 	errUTF8        = errors.New("not UTF-8")
 	errFragments   = fmt.Errorf("more than %d names without a dot; the rest is left out", maxFragments)
 	errLong        = fmt.Errorf("line is longer than %d bytes", maxLine)
@@ -57,12 +60,21 @@ var (
 // holds where no domain does. A line of domains_ignore is a domain that is hidden
 // with what is below it; "!" in front of it shows it again.
 func Load(fsys fs.FS) (*Lists, []Problem) {
+	return new(Lists).Reload(fsys)
+}
+
+// Reload is Load, but where the project's own lists can not be read, those that l
+// was made with hold on.
+func (l *Lists) Reload(fsys fs.FS) (*Lists, []Problem) {
 	own, err := readOwn(fsys)
-	l, problems := load(own, fsys)
+	if err != nil {
+		own = l.own
+	}
+	n, problems := load(own, fsys)
 	if err != nil {
 		problems = append([]Problem{{File: ownFile, Err: err}}, problems...)
 	}
-	return l, problems
+	return n, problems
 }
 
 func readOwn(fsys fs.FS) (table, error) {
@@ -85,7 +97,7 @@ func load(base table, fsys fs.FS) (*Lists, []Problem) {
 	r.size = sizeOf(fsys, replaceDir, ".conf") + sizeOf(fsys, ignoreDir, ".txt")
 	r.readAll(fsys, replaceDir, ".conf", r.replaceLine)
 	r.readAll(fsys, ignoreDir, ".txt", r.ignoreLine)
-	l := &Lists{table: base, fragments: r.fragments}
+	l := &Lists{own: base, table: base, fragments: r.fragments}
 	if r.b == nil {
 		return l, r.problems // there is nothing of the owner's
 	}
@@ -165,34 +177,43 @@ func (r *reader) readAll(fsys fs.FS, dir, suffix string, line func(string) error
 }
 
 // read hands each line that says something to line. Of a file that is wrong
-// throughout, one problem is enough: the first of its lines.
-func read(name string, r io.Reader, line func(string) error) []Problem {
-	var problems []Problem
-	sc := bufio.NewScanner(r)
-	sc.Buffer(make([]byte, 0, maxLine), maxLine)
-	n := 0
-	for sc.Scan() {
-		n++
-		text := sc.Text()
-		if strings.HasPrefix(text, "#") || strings.TrimSpace(text) == "" {
+// throughout, the first lines are told.
+func read(name string, r io.Reader, line func(string) error) (problems []Problem) {
+	in := bufio.NewReaderSize(r, maxLine)
+	wrong := 0
+	for n := 1; ; n++ {
+		text, long, err := in.ReadLine()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return append(problems, Problem{name, n, err})
+		}
+		switch {
+		case long:
+			for long && err == nil { // the rest of it
+				_, long, err = in.ReadLine()
+			}
+			err = errLong
+		case len(text) == 0 || text[0] == '#' || len(bytes.TrimSpace(text)) == 0:
+			continue
+		case !utf8.Valid(text):
+			err = errUTF8
+		default:
+			err = line(string(text))
+		}
+		if err == nil {
 			continue
 		}
-		err := errUTF8
-		if utf8.ValidString(text) {
-			err = line(text)
-		}
-		if err != nil && len(problems) == 0 {
+		if wrong++; wrong <= maxProblems {
 			problems = append(problems, Problem{name, n, err})
 		}
 		if errors.Is(err, errMany) || errors.Is(err, errFragments) {
 			break
 		}
 	}
-	switch err := sc.Err(); {
-	case errors.Is(err, bufio.ErrTooLong):
-		problems = append(problems, Problem{name, n + 1, errLong})
-	case err != nil:
-		problems = append(problems, Problem{name, n + 1, err})
+	if more := wrong - maxProblems; more > 0 {
+		problems = append(problems, Problem{File: name, Err: fmt.Errorf("%d more lines are wrong", more)})
 	}
 	return problems
 }
@@ -212,8 +233,9 @@ func (r *reader) replaceLine(text string) error {
 		return errReplaceLine
 	}
 	key, value = normalise(strings.Trim(key, ".")), normalise(value)
-	if !isName(key) || !isName(value) {
-		return errName
+	key = strings.TrimPrefix(key, "*.") // what is below it is meant in any case
+	if !isHostName(key) || !isHostName(value) {
+		return errHostName
 	}
 	b, err := r.builder()
 	if err != nil {
@@ -238,11 +260,15 @@ func (r *reader) ignoreLine(text string) error {
 	if shown {
 		category = shownAgain
 	}
+	domain := normalise(strings.TrimPrefix(strings.TrimPrefix(text, "*"), "."))
+	if !isHostName(domain) {
+		return errHostName
+	}
 	b, err := r.builder()
 	if err != nil {
 		return err
 	}
-	return b.hide(strings.TrimPrefix(text, "."), category)
+	return b.hide(domain, category)
 }
 
 // quoted returns what stands between the double quotes that s begins with.

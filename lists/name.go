@@ -159,6 +159,12 @@ func appendReversed(dst []byte, name string) []byte {
 	}
 }
 
+// isHostName tells whether s, which is normalised, is what a person would call a
+// host, or a part of one.
+func isHostName(s string) bool {
+	return isName(s) && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-_.") == ""
+}
+
 // isName tells whether s can be (a part of) a host name. Spaces and control
 // characters can not; anything else may be in a name that someone made up.
 func isName(s string) bool {

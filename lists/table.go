@@ -111,7 +111,7 @@ func openTable(data string) (table, error) {
 func (t *table) checkService(i int) error {
 	at := int(t.uint32(t.serviceOffset(i)))
 	for range 2 { // key and label
-		if at < 0 || at >= len(t.data) || at+1+int(t.data[at]) >= len(t.data) {
+		if at < 0 || at >= len(t.data) || int(t.data[at]) >= len(t.data)-at-1 {
 			return fmt.Errorf("%w: service %d", errForm, i)
 		}
 		at += 1 + int(t.data[at])
@@ -127,7 +127,7 @@ func (t *table) checkBlock(b int) error {
 	at := int(t.uint32(headerBytes + 4*b))
 	before := 0
 	for i := range t.inBlock(b) {
-		if at < 0 || at+2 > len(t.data) {
+		if at < 0 || at > len(t.data)-2 {
 			return wrong
 		}
 		shared, rest := int(t.data[at]), int(t.data[at+1])

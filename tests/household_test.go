@@ -89,11 +89,14 @@ func TestHouseholdIsRecorded(t *testing.T) {
 				called, source := r.Called()
 				group := known.Classify(called).Group
 				sources[source]++
+				farEnd, unnamed := group, uint64(0)
 				if called == "" {
-					wantSums.add(r.Remote.String(), amount{r.Sent, r.Recvd, r.Sent + r.Recvd, 1})
-				} else {
-					wantSums.add(group, amount{r.Sent, r.Recvd, 0, 1})
+					farEnd = r.Remote.String()
 				}
+				if called == "" || source == "port" {
+					unnamed = r.Sent + r.Recvd
+				}
+				wantSums.add(farEnd, amount{r.Sent, r.Recvd, unnamed, 1})
 				direction, proto := "out", "tcp"
 				if r.Inbound {
 					direction = "in"

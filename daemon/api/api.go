@@ -42,6 +42,8 @@ type Clients interface {
 type Lists interface {
 	Classify(name string) lists.Class
 	Service(key string) (lists.Service, bool)
+	// ByLabel returns the keys of the services that are called so, whatever its case.
+	ByLabel(label string) []string
 }
 
 // Config is what the object is built from. Every field must be set.

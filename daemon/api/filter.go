@@ -39,6 +39,10 @@ func (a *API) filter(args ubus.Table) (w window, err error) {
 	if w.Hostnames, err = hostnames(args); err != nil {
 		return w, err
 	}
+	known := a.Lists()
+	for _, h := range w.Hostnames {
+		w.Hostnames = append(w.Hostnames, known.ByLabel(h)...)
+	}
 	hide, err := boolean(args, "filter", true)
 	if err != nil {
 		return w, err

@@ -63,6 +63,25 @@ func TestQueryReply(t *testing.T) {
 	if _, ok := reply.Get("next"); ok {
 		t.Error("the last page has a cursor")
 	}
+	groups, _ := reply.Table("groups")
+	if got := string(ubus.AppendJSON(nil, groups, false)); got != `{"facebook.com":{"label":"Facebook","category":"social"}}` {
+		t.Errorf("groups: %s", got)
+	}
+	all, err := r.json(t, "query", `{"filter":false}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hidden := make(map[string]any)
+	shown, _ := all.Array("flows")
+	for _, v := range shown {
+		if category, ok := v.(ubus.Table).Get("hidden"); ok {
+			name, _ := v.(ubus.Table).String("hostname")
+			hidden[name] = category
+		}
+	}
+	if len(hidden) != 1 || hidden["x.ads.example"] != "advertising" {
+		t.Errorf("hidden: %v", hidden)
+	}
 
 	for args, want := range map[string]int{
 		`{}`:                                      3,

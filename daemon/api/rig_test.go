@@ -159,6 +159,13 @@ func (testLists) Service(key string) (lists.Service, bool) {
 	return lists.Service{Key: "facebook.com", Label: "Facebook", Category: "social"}, key == "facebook.com"
 }
 
+func (testLists) ByLabel(label string) []string {
+	if strings.EqualFold(label, "Facebook") {
+		return []string{"facebook.com"}
+	}
+	return nil
+}
+
 func classify(name string) (string, bool) {
 	c := testLists{}.Classify(name)
 	return c.Group, c.Hidden != ""

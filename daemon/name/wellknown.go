@@ -53,6 +53,19 @@ var byPort = map[service]string{
 	{udp, 51820}: "wireguard",
 }
 
+// OfPort tells whether a name is one that WellKnown gives for a port alone.
+func OfPort(name string) bool {
+	if name == "" || strings.IndexByte(name, '.') >= 0 {
+		return false
+	}
+	for _, n := range byPort {
+		if n == name {
+			return true
+		}
+	}
+	return false
+}
+
 // resolvers are public resolvers that are reached by their address, which their
 // operators publish for that: a name and its addresses or prefixes.
 var resolvers = [...][2]string{

@@ -43,6 +43,7 @@ func (testLists) Classify(name string) (c lists.Class) {
 }
 
 func (testLists) Service(string) (s lists.Service, ok bool) { return s, false }
+func (testLists) ByLabel(string) []string                   { return nil }
 
 func classify(name string) (string, bool) {
 	c := testLists{}.Classify(name)

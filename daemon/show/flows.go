@@ -71,7 +71,7 @@ func (c *command) showOptions(o *showOptions) []option {
 		{'s', "start", "TIME", "flows that were running then or later", c.timeOption(&o.start)},
 		{'e', "end", "TIME", "flows that began before", c.timeOption(&o.end)},
 		{'m', "mac", "MAC", "flows of the device with this MAC address or name;\nmay be repeated", listOption("mac", &o.macs)},
-		{'H', "hostname", "NAME", "flows to this host, its subdomains or its group;\nmay be repeated", listOption("hostname", &o.hosts)},
+		{'H', "hostname", "NAME", "flows to this host, its subdomains or its group\n(by key or label); may be repeated", listOption("hostname", &o.hosts)},
 		flag(0, "no-filter", "show trackers, advertisements and other clutter too", &o.noFilter),
 		flag(0, "detail", "show names as they were seen, not what they belong to", &o.detail),
 		flag('A', "aggregate", "one row for each device, host and port", &o.aggregate),

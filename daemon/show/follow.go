@@ -54,10 +54,11 @@ func (c *command) follow(ctx context.Context, o *showOptions) error {
 				fmt.Fprintf(c.errOut, "%s: %d flows are missing here: the bus dropped their notification\n", c.name, missed)
 			}
 			flows, _ := data.Array("flows")
+			groups, _ := data.Table("groups")
 			expected = before + int64(len(flows))
 			for _, v := range flows {
 				t, _ := v.(ubus.Table)
-				if !o.matches(t) {
+				if !o.matches(t, groups) {
 					continue
 				}
 				w.add(readFlow(t, o.detail))
@@ -72,8 +73,9 @@ func (c *command) follow(ctx context.Context, o *showOptions) error {
 	}
 }
 
-// matches tells whether the options ask for a flow, as the method query would.
-func (o *showOptions) matches(t ubus.Table) bool {
+// matches tells whether the options ask for a flow, as the method query would;
+// groups are those of the notification.
+func (o *showOptions) matches(t, groups ubus.Table) bool {
 	if hidden, _ := t.String("hidden"); hidden != "" && !o.noFilter {
 		return false
 	}
@@ -99,9 +101,11 @@ func (o *showOptions) matches(t ubus.Table) bool {
 	group, _ := t.String("group")
 	address, _ := t.String("address")
 	source, _ := t.String("source")
+	service, _ := groups.Table(group)
+	label, _ := service.String("label")
 	return matchesAny(o.hosts, func(s string) bool {
 		s = strings.TrimSuffix(strings.ToLower(s), ".")
-		return s == name || s == group || strings.HasSuffix(name, "."+s) || (name == "" || source == byPort) && s == address
+		return s == name || label != "" && strings.EqualFold(s, label) || s == group || strings.HasSuffix(name, "."+s) || (name == "" || source == byPort) && s == address
 	})
 }
 

@@ -388,7 +388,7 @@ func (s *statusText) config(t ubus.Table) {
 		s.line("Configuration", "read %s", dateTime(loaded, s.loc))
 	}
 	s.problem(t)
-	s.list("Wrong options", t, "problems")
+	s.list("Wrong in files", t, "problems")
 }
 
 // list writes an array of sentences, if there are any.

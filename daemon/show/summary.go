@@ -94,7 +94,7 @@ func keyCells(row ubus.Table, keys []string, short bool) []string {
 }
 
 // sums are those of a row; unnamed are the bytes, sent and received, to far ends of
-// which nothing but the address is known.
+// which only address and port are known.
 type sums struct{ flows, duration, sent, recvd, unnamed int64 }
 
 func readSums(row ubus.Table) sums {

@@ -23,7 +23,7 @@ type amounts struct {
 type sum struct {
 	amounts
 	end     int64  // of the flow that ends last, Unix ms
-	unnamed uint64 // bytes to far ends of which nothing but the address is known; in a summary
+	unnamed uint64 // bytes to far ends of which only address and port are known; in a summary
 	// What differs between the flows is differs. All are that in a summary.
 	endpoint, name, app, remote uint32
 	source, direction           uint8 // 0 if they differ

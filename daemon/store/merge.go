@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"pakon/daemon/client"
+	"pakon/daemon/name"
 	"pakon/daemon/store/block"
 )
 
@@ -151,7 +152,8 @@ func (m *merger) chain(f *block.Flow) chain {
 	})
 	s := m.shownAs(f.Name)
 	c := chain{client: who, shown: s.name, remote: s.remote, port: f.Port, direction: f.Direction, hidden: s.hidden || f.Hidden}
-	if s.name == 0 && s.remote == 0 {
+	// What a port is called is not whom it was with.
+	if s.name == 0 && s.remote == 0 || name.Source(f.Source) == name.Port {
 		c.remote = f.Remote
 	}
 	if m.summing {
@@ -204,8 +206,10 @@ func (m *merger) join(into, f *block.Flow, hours []block.Hour) {
 		into.Endpoint = d.Endpoint(commonEndpoint(d.Endpoints[into.Endpoint], d.Endpoints[f.Endpoint]))
 	}
 	if into.Name != f.Name {
-		// It may be hidden for what it was called, and its group not be.
-		into.Name, into.Hidden = m.commonName(f), m.shownAs(f.Name).hidden || f.Hidden
+		// It may be hidden for what it was called, and its group not be. Where the group
+		// is as well, the lists go on to tell.
+		into.Name = m.commonName(f)
+		into.Hidden = (m.shownAs(f.Name).hidden || f.Hidden) && !m.shownAs(into.Name).hidden
 	}
 	if into.App != f.App {
 		into.App = 0

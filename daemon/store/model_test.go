@@ -218,7 +218,7 @@ func (m model) summary(q SummaryQuery) map[string]SummaryRow {
 			}
 			r := m.summaryRow(f, q, p.hour)
 			r.Sent, r.Recvd = p.sent, p.recvd
-			if _, err := netip.ParseAddr(m.shown(f)); err == nil {
+			if _, err := netip.ParseAddr(m.shown(f)); err == nil || f.Source == name.Port {
 				r.Unnamed = p.sent + p.recvd
 			}
 			rows[key(r)] = plus(rows[key(r)], r)
@@ -296,7 +296,7 @@ func randomFlow(r *rand.Rand, starts map[int64]bool) flow.Flow {
 		Port:       []uint16{443, 80, 65000}[r.IntN(3)],
 		Proto:      []uint8{flow.TCP, flow.UDP}[r.IntN(2)],
 		Name: pick("", "a.example", "www.a.example", "b.example", "x.cdn.example", "y.cdn.example",
-			"ads.example", "203.0.113.1", "c.example", "notc.example", "w.c.example"),
+			"ads.example", "203.0.113.1", "c.example", "notc.example", "w.c.example", "wireguard"),
 		App:       pick("", "tls", "quic"),
 		Interface: pick("br-lan", "br-guest"),
 		Sent:      uint64(r.IntN(50)),
@@ -308,8 +308,12 @@ func randomFlow(r *rand.Rand, starts map[int64]bool) flow.Flow {
 	if r.IntN(5) == 0 {
 		f.Direction = flow.In
 	}
-	if f.Name != "" {
-		f.Source = name.Source(1 + r.IntN(7))
+	switch f.Name {
+	case "":
+	case "wireguard":
+		f.Source = name.Port
+	default:
+		f.Source = name.Source(1 + r.IntN(6))
 	}
 	f.End = f.Start + []int64{0, r.Int64N(1000), r.Int64N(600_000), r.Int64N(100_000_000)}[min(r.IntN(20), 3)]
 	return f

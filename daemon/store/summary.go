@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pakon/daemon/client"
+	"pakon/daemon/name"
 	"pakon/daemon/store/block"
 )
 
@@ -35,7 +36,7 @@ type SummaryRow struct {
 	Hour, Day, Week, Month int64
 
 	Sent, Recvd uint64
-	Unnamed     uint64 // bytes, sent and received, to far ends of which nothing but the address is known
+	Unnamed     uint64 // bytes, sent and received, to far ends of which only address and port are known
 	Flows       int64
 	Duration    int64 // seconds
 }
@@ -146,7 +147,7 @@ func (s *Store) summary(ctx context.Context, q SummaryQuery) ([]SummaryRow, erro
 			r.Hostname = t.shown(m.shown)
 		}
 		r.Sent, r.Recvd, r.Flows, r.Duration = m.sent, m.recvd, int64(m.flows), m.seconds
-		if r.Unnamed = m.unnamed; b.hostname && m.shown&isAddress != 0 {
+		if r.Unnamed = m.unnamed; b.hostname && (m.shown&isAddress != 0 || name.OfPort(r.Hostname)) {
 			r.Unnamed = m.sent + m.recvd
 		}
 	}
@@ -202,7 +203,7 @@ func (u *summing) take(g *gatherer) {
 		// The flow counts where it began, its bytes where they moved.
 		hours := r.HoursOf(f)
 		p := piece{start: f.Start(), seconds: int64(secondsOf(f)), flows: f.Flows}
-		p.unnamed = f.Name == 0 || r.classes[f.Name].addr.IsValid()
+		p.unnamed = byAddress(f.Name == 0, name.Source(f.Source)) || r.classes[f.Name].addr.IsValid()
 		p.sent, p.recvd = g.window.base(f, hours)
 		if u.by.client {
 			p.hash = r.hashClient(f)
@@ -222,7 +223,7 @@ func (u *summing) take(g *gatherer) {
 // piece is a part of a flow that counts into one period.
 type piece struct {
 	hash        uint64 // of what the flow counts into
-	unnamed     bool   // nothing but the address of the far end is known
+	unnamed     bool   // only address and port of the far end are known
 	start       int64  // Unix ms
 	seconds     int64
 	flows       uint32
