@@ -12,7 +12,7 @@ BUILD     := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 FUZZTIME  ?= 3s
 SCRIPTS   := $(wildcard files/etc/init.d/* files/etc/uci-defaults/*) .ci/run tests/tools
 
-.PHONY: build demo test lint fuzz bench bench-capture size install tools clean
+.PHONY: build demo test lint fuzz bench bench-capture size data install tools clean
 
 build:
 	$(BUILD) -o $(BIN)/pakon ./daemon
@@ -68,13 +68,19 @@ size:
 		size[mod] += $$2 } \
 		END { for (m in size) printf "%9d %s\n", size[m], m }' | sort -rn | head -20
 
+# The lists of names and the vendors that are installed, of lists/data and of the
+# IEEE's registry in Debian's package ieee-data.
+data:
+	$(GO) run ./lists/generate
+	$(GO) run ./daemon/client/vendorgen
+
 install: build
 	install -d $(DESTDIR)/usr/bin
 	install -m 755 $(BIN)/pakon $(DESTDIR)/usr/bin/pakon
 	ln -sf pakon $(DESTDIR)/usr/bin/pakon-show
 	cp -R files/etc files/usr $(DESTDIR)/
 	chmod 755 $(DESTDIR)/etc/init.d/pakon $(DESTDIR)/etc/init.d/pakon-monitor $(DESTDIR)/etc/init.d/suricata-pakon
-	install -d $(DESTDIR)/usr/share/pakon-light/domains_replace $(DESTDIR)/usr/share/pakon-light/domains_ignore
+	install -d $(DESTDIR)/etc/pakon/client-new.d $(DESTDIR)/usr/share/pakon-light/domains_replace $(DESTDIR)/usr/share/pakon-light/domains_ignore
 	install -d -m 700 $(DESTDIR)/srv/pakon
 
 # What tests and the demo need besides Go; as root on Debian it is installed.
