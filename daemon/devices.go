@@ -47,18 +47,20 @@ type devices struct {
 	// can not have it, or ctx has ended.
 	ready func(ctx context.Context)
 
-	path  string    // of the file that was read; "" if none was
-	since time.Time // monotonic: of the day in which soon was written
-	soon  int64     // bytes
+	path  string      // of the file that was read; "" if none was
+	home  fs.FileInfo // the folder that it was in; nil if that is not known
+	since time.Time   // monotonic: of the day in which soon was written
+	soon  int64       // bytes
 }
 
 // attach reads the registry in the folder, if that is not done. Where there is
 // none, all devices that anything is known of are taken for known.
 func (d *devices) attach(ctx context.Context, folder string) error {
 	path := filepath.Join(folder, devicesFile)
-	if path == d.path {
+	if path == d.path && d.atHome() {
 		return nil
 	}
+	home := look(path)
 	records, err := d.read(path)
 	switch missing := errors.Is(err, fs.ErrNotExist); {
 	case err == nil:
@@ -81,20 +83,40 @@ func (d *devices) attach(ctx context.Context, folder string) error {
 		records = append(records, known...)
 	}
 	d.table.Load(records, !d.table.Known())
-	d.path = path
-	_, err = d.save(ctx)
+	d.path, d.home = path, home
+	_, err = d.write(ctx)
 	return err
 }
+
+// atHome tells whether the folder is the one of which the registry was read, and
+// not one that was mounted over it.
+func (d *devices) atHome() bool {
+	now := look(d.path)
+	return d.home != nil && now != nil && os.SameFile(d.home, now)
+}
+
+// look is the folder that a file is in, nil if it is not there.
+func look(path string) fs.FileInfo {
+	info, err := os.Stat(filepath.Dir(path))
+	if err != nil {
+		return nil
+	}
+	return info
+}
+
+// left has the registry read again: another drive may be there.
+func (d *devices) left() { d.home = nil }
 
 // read takes the registry if there is one that is whole; what is left of another,
 // it returns.
 func (d *devices) read(path string) ([]client.Record, error) {
+	home := look(path)
 	records, err := client.ReadRecords(path)
 	if err != nil {
 		return records, err
 	}
 	d.table.Load(records, false)
-	d.path = path
+	d.path, d.home = path, home
 	return nil, nil
 }
 
@@ -119,12 +141,25 @@ func (d *devices) everyone(ctx context.Context) ([]client.Record, error) {
 }
 
 // save writes the registry, and returns how many bytes. Before attach it does
-// nothing.
+// nothing. What another drive knows that has come meanwhile is not lost by it.
 func (d *devices) save(ctx context.Context) (written int64, err error) {
 	if d.path == "" {
 		return 0, nil
 	}
-	if err := os.Mkdir(filepath.Dir(d.path), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if !d.atHome() {
+		if err := d.attach(ctx, filepath.Dir(d.path)); err != nil {
+			return 0, err
+		}
+	}
+	return d.write(ctx)
+}
+
+// write is save where the registry was read.
+func (d *devices) write(ctx context.Context) (written int64, err error) {
+	switch err := os.Mkdir(filepath.Dir(d.path), 0o700); {
+	case err == nil:
+		d.home = look(d.path)
+	case !errors.Is(err, fs.ErrExist):
 		return 0, fmt.Errorf("make the folder of the known devices: %w", err)
 	}
 	written, err = client.WriteRecords(d.path, d.table.Records())
@@ -169,7 +204,8 @@ func muted(n *client.Device, mute []string) bool {
 			return mac == n.MAC
 		}
 		// A network of UCI is known by the link that it has by default, too.
-		return n.Name != "" && strings.EqualFold(m, n.Name) || n.Interface == m || n.Interface == "br-"+m
+		// What a device calls itself says nothing of whose it is.
+		return n.NameSource == client.Static && strings.EqualFold(m, n.Name) || n.Interface == m || n.Interface == "br-"+m
 	})
 }
 

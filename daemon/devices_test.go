@@ -18,6 +18,8 @@ import (
 
 	"pakon/daemon/client"
 	"pakon/daemon/client/lease"
+	"pakon/daemon/disk"
+	"pakon/daemon/flow"
 	"pakon/daemon/store"
 )
 
@@ -97,6 +99,16 @@ func (r *devicesRig) settled(t *testing.T) []client.MAC {
 	return r.told()
 }
 
+// settle has the registry read, and lets the time pass in which those that appear
+// after the first start count as known.
+func (r *devicesRig) settle(t *testing.T) {
+	t.Helper()
+	if err := r.attach(t.Context(), r.folder); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Hour)
+}
+
 func (r *devicesRig) saved(t *testing.T) []client.MAC {
 	t.Helper()
 	records, err := client.ReadRecords(filepath.Join(r.folder, devicesFile))
@@ -147,9 +159,7 @@ func TestToldOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		folder := t.TempDir()
 		r := newDevicesRig(folder)
-		if err := r.attach(t.Context(), folder); err != nil {
-			t.Fatal(err)
-		}
+		r.settle(t)
 		r.seen(deviceA)
 		told := r.announce
 		r.announce = func(d client.Device) {
@@ -200,9 +210,10 @@ func TestBrokenRegistry(t *testing.T) {
 		if b, err := os.ReadFile(path + ".broken"); err != nil || string(b) != broken {
 			t.Errorf("set aside: %q, %v", b, err)
 		}
-		if got := r.saved(t); !slices.Equal(got, []client.MAC{deviceA, deviceB}) || strings.Count(r.log.String(), "level=") != 1 {
+		if got := r.saved(t); !slices.Equal(got, []client.MAC{deviceA, deviceB}) || strings.Count(r.log.String(), "level=ERROR") != 1 {
 			t.Errorf("saved %v, log:\n%s", got, r.log)
 		}
+		time.Sleep(time.Hour)
 		r.seen(deviceA)
 		r.seen(deviceC)
 		if got := r.settled(t); !slices.Equal(got, []client.MAC{deviceC}) {
@@ -277,13 +288,61 @@ func TestMovedRegistry(t *testing.T) {
 	})
 }
 
+// A drive that is mounted over the folder after the registry was begun there is
+// read before it is written.
+func TestLateDrive(t *testing.T) {
+	for _, what := range []string{"attach", "save"} {
+		synctest.Test(t, func(t *testing.T) {
+			folder, drive := filepath.Join(t.TempDir(), "pakon"), filepath.Join(t.TempDir(), "pakon")
+			if err := os.Mkdir(drive, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			const first = 1_760_000_000_000
+			if _, err := client.WriteRecords(filepath.Join(drive, devicesFile), []client.Record{
+				{MAC: deviceA, First: first, Last: first, Told: true}, {MAC: deviceB, First: first, Last: first, Told: true},
+			}); err != nil {
+				t.Fatal(err)
+			}
+			r := newDevicesRig(folder)
+			r.settle(t)
+			r.seen(deviceA)
+			if got := r.settled(t); !slices.Equal(got, []client.MAC{deviceA}) {
+				t.Errorf("%s: before the drive is there, told of %v", what, got)
+			}
+			if err := errors.Join(os.Rename(folder, folder+".flash"), os.Rename(drive, folder)); err != nil {
+				t.Fatal(err)
+			}
+			var err error
+			if what == "attach" {
+				err = r.attach(t.Context(), folder)
+			} else {
+				_, err = r.save(t.Context())
+			}
+			if err != nil {
+				t.Error(err)
+			}
+			r.seen(deviceB)
+			r.seen(deviceC)
+			if got := r.settled(t); !slices.Equal(got, []client.MAC{deviceC}) {
+				t.Errorf("%s: told of %v", what, got)
+			}
+			if got := r.saved(t); !slices.Equal(got, []client.MAC{deviceA, deviceB, deviceC}) {
+				t.Errorf("%s: saved %v", what, got)
+			}
+			for _, d := range r.table.Devices() {
+				if d.MAC != deviceC && d.FirstSeen != first {
+					t.Errorf("%s: device %+v", what, d)
+				}
+			}
+		})
+	}
+}
+
 // Made-up devices without end do not wear the drive.
 func TestFloodOfDevices(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newDevicesRig(t.TempDir())
-		if err := r.attach(t.Context(), r.folder); err != nil {
-			t.Fatal(err)
-		}
+		r.settle(t)
 		told := 0
 		for i := range 1000 {
 			for j := range 4 {
@@ -301,13 +360,89 @@ func TestFloodOfDevices(t *testing.T) {
 }
 
 func TestMuted(t *testing.T) {
-	d := client.Device{MAC: deviceA, Name: "Petr's phone", Interface: "br-guest_turris"}
+	d := client.Device{MAC: deviceA, Name: "Petr's phone", NameSource: client.Static, Interface: "br-guest_turris"}
 	for entry, want := range map[string]bool{
 		"00:00:00:00:00:0a": true, "00:00:00:00:00:0b": false, "petr's PHONE": true, "phone": false,
 		"br-guest_turris": true, "guest_turris": true, "br-lan": false, "": false,
 	} {
 		if muted(&d, []string{"nobody", entry}) != want {
 			t.Errorf("%q mutes it: %v", entry, !want)
+		}
+	}
+	d.NameSource = client.Lease
+	if muted(&d, []string{"Petr's phone"}) {
+		t.Error("what a device calls itself mutes it")
+	}
+}
+
+// Where one drive is taken for another at the same place, what the other knows is
+// read.
+func TestDrivesInTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newKeeperRig(t, at("2026-03-10 12:00"))
+		d := newDevicesRig(filepath.Dir(r.path))
+		r.keeper.devices, r.newDevices = d.devices, d.table.Wake()
+		r.begin(t)
+		defer r.end()
+		r.after(time.Hour)
+		drive := *r.lies.Load()
+		r.lies.Store(&lies{"/srv", "/dev/ubi0_1", disk.Internal, false})
+		r.mountsChanged()
+		r.after(time.Minute)
+		if _, err := client.WriteRecords(filepath.Join(d.folder, devicesFile), []client.Record{{MAC: deviceA, Told: true}}); err != nil {
+			t.Fatal(err)
+		}
+		r.lies.Store(&drive)
+		r.mountsChanged()
+		r.after(time.Minute)
+		d.seen(deviceA)
+		d.seen(deviceB)
+		r.after(time.Minute)
+		if told := d.told(); !slices.Equal(told, []client.MAC{deviceB}) {
+			t.Errorf("told of %v", told)
+		}
+	})
+}
+
+// Times of a clock that was ahead are mended once the kernel says that it is right.
+func TestDevicesFromTheFuture(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newKeeperRig(t, at("2026-03-10 12:00"))
+		d := newDevicesRig(filepath.Dir(r.path))
+		r.keeper.devices = d.devices
+		var synchronised atomic.Bool
+		r.keeper.judge.Synchronised = synchronised.Load
+		future := at("2030-01-01 00:00").UnixMilli()
+		if _, err := client.WriteRecords(filepath.Join(d.folder, devicesFile), []client.Record{{MAC: deviceA, Last: future, Told: true}}); err != nil {
+			t.Fatal(err)
+		}
+		r.begin(t)
+		defer r.end()
+		for _, sure := range []bool{false, true} {
+			synchronised.Store(sure)
+			r.after(3 * time.Hour) // with a backup
+			if got := d.table.Devices(); len(got) != 1 || (got[0].LastSeen == future) == sure {
+				t.Errorf("synchronised %v: %+v", sure, got)
+			}
+		}
+	})
+}
+
+// The times of this run are moved with the clock, whatever it showed.
+func TestClientsAfterTheClockWasSet(t *testing.T) {
+	w, end := startWriter(&fakeStore{})
+	defer end()
+	clients := client.New(slog.New(slog.DiscardHandler))
+	d := &daemon{clients: clients, table: flow.New(clients, w.add), writer: w}
+	const weeks = 21 * 24 * 3600_000
+	before := time.Now().UnixMilli() - weeks
+	clients.Load([]client.Record{{MAC: deviceA, First: before - 2*weeks, Last: before - weeks, Told: true}}, false)
+	clients.Seen(deviceB, netip.MustParseAddr("192.168.1.7"), "br-lan", before)
+	d.jumped(t.Context(), 2*weeks, weeks)
+	for _, c := range clients.Devices() {
+		want := map[client.MAC][2]int64{deviceA: {before - 2*weeks, before - weeks}, deviceB: {before + weeks, before + weeks}}[c.MAC]
+		if c.FirstSeen != want[0] || c.LastSeen != want[1] {
+			t.Errorf("device %+v, want %v", c, want)
 		}
 	}
 }
@@ -329,7 +464,7 @@ func TestKeeperKeepsDevices(t *testing.T) {
 			t.Errorf("the warning is %q", w)
 		}
 		r.store.set("attach", nil)
-		r.after(keeperRetry)
+		r.after(keeperRetry + time.Minute)
 		if w := r.devicesWarning(); w != "" || !d.table.Known() {
 			t.Errorf("the drive is there: %q", w)
 		}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"pakon/daemon/client"
-	"pakon/daemon/clock"
 	"pakon/daemon/flow"
 	"pakon/daemon/store"
 )
@@ -40,12 +39,11 @@ func (d *daemon) forget(ctx context.Context, f store.Forgetting) (int64, error) 
 	return deleted, nil
 }
 
-// jumped tells those who remember times that the wall clock was set by so many ms
-// when it showed last (Unix ms).
-func (d *daemon) jumped(_ context.Context, last, by int64) {
-	d.table.ClockSet(time.Now(), by)
-	if last < clock.Earliest.UnixMilli() {
-		d.clients.ClockSet(last, by)
-	}
+// jumped tells those who remember times that the wall clock was set by so many ms,
+// by ours of them in this run.
+func (d *daemon) jumped(_ context.Context, by, ours int64) {
+	now := time.Now()
+	d.clients.ClockSet(now.UnixMilli()-ours, ours) // before flows are told by the clock as it is now
+	d.table.ClockSet(now, by)
 	d.writer.flush(nil)
 }

@@ -83,9 +83,9 @@ type keeper struct {
 	settings func() keeping
 	newest   func(context.Context) (time.Time, error) // the start of the newest flow; zero if there is none
 	location func() *time.Location
-	// jumped is told that the wall clock was set by so many ms when it showed last
-	// (Unix ms), before flows that were recorded are moved.
-	jumped  func(ctx context.Context, last, by int64)
+	// jumped is told that the wall clock was set by so many ms, by ours of them since
+	// this run began, before flows that were recorded are moved.
+	jumped  func(ctx context.Context, by, ours int64)
 	devices *devices         // nil if they are not kept
 	now     func() time.Time // the wall clock
 	offset  func() int64     // see clock.Offset
@@ -107,6 +107,7 @@ type keeper struct {
 	night                                 time.Time
 	devicesAt                             time.Time // when new devices are to be looked at
 	lastOffset                            int64
+	before                                int64      // ms of what noteClock finds next that were before this run
 	failed                                [tasks]int // how often in a row
 	home                                  lies       // the drive that the archive was on since it was configured; zero if on none
 	unusable                              error      // why nothing is to be written there now
@@ -367,6 +368,9 @@ func (k *keeper) attach(ctx context.Context) {
 func (k *keeper) attachTo(ctx context.Context, set keeping) error {
 	if k.locate(set); k.unusable != nil {
 		// What lies at the path now is not what was there, or will be.
+		if k.devices != nil {
+			k.devices.left()
+		}
 		return errors.Join(k.unusable, k.store.Detach())
 	}
 	return k.store.Attach(ctx)
@@ -519,6 +523,7 @@ func (k *keeper) saveDevices(ctx context.Context) (written int64, err error) {
 	if k.devices == nil || k.unusable != nil {
 		return 0, k.unusable
 	}
+	k.setDevicesRight()
 	written, err = k.devices.save(ctx)
 	k.note(ctx, noting, err)
 	return written, err
@@ -573,6 +578,7 @@ func (k *keeper) takeClock(ctx context.Context) {
 	}
 	if boot, offset, ok := strings.Cut(said, " "); ok && boot == k.boot {
 		if n, err := strconv.ParseInt(offset, 10, 64); err == nil {
+			k.before = k.lastOffset - n
 			k.lastOffset = n
 		}
 	}
@@ -591,14 +597,15 @@ func (k *keeper) keepClock(ctx context.Context) {
 func (k *keeper) noteClock(ctx context.Context) {
 	offset := k.offset()
 	by := offset - k.lastOffset
-	k.lastOffset = offset
+	ours := by - k.before
+	k.lastOffset, k.before = offset, 0
 	if by > -clockJump.Milliseconds() && by < clockJump.Milliseconds() {
 		return
 	}
 	now := k.now()
 	last := now.UnixMilli() - by
 	k.log.Info("the clock was set", "by", time.Duration(by)*time.Millisecond, "now", now.Round(time.Second))
-	k.jumped(ctx, last, by)
+	k.jumped(ctx, by, ours)
 	if last < clock.Earliest.UnixMilli() {
 		if err := k.store.Shift(ctx, last+1, by); err != nil && ctx.Err() == nil {
 			k.log.Error("flows keep the times of a clock that was not set", "err", err)
@@ -616,6 +623,19 @@ func (k *keeper) noteClock(ctx context.Context) {
 func (k *keeper) believe(ctx context.Context) {
 	if newest, err := k.newest(ctx); err == nil { // else the run that needs it says so
 		k.plausible(ctx, k.now(), newest)
+	}
+	k.setDevicesRight()
+}
+
+// setDevicesRight has times of devices mended that a clock has left which was
+// ahead, once it is sure that it is right: what is only plausible may be weeks off.
+func (k *keeper) setDevicesRight() {
+	synchronised := k.judge.Synchronised
+	if synchronised == nil {
+		synchronised = clock.Synchronised
+	}
+	if k.devices != nil && synchronised() && !k.now().Before(clock.Earliest) {
+		k.devices.table.ClockRight()
 	}
 }
 

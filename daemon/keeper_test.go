@@ -132,8 +132,8 @@ type keeperRig struct {
 	newestAt atomic.Pointer[time.Time]
 	lies     atomic.Pointer[lies]
 	path     string
-	jumps    [][2]int64
-	end      func() // ends it and waits
+	jumps    [][2]int64 // by how much, and by how much of it in the run
+	end      func()     // ends it and waits
 }
 
 var prague = time.FixedZone("CET", 3600)
@@ -157,7 +157,7 @@ func newKeeperRig(t *testing.T, start time.Time) *keeperRig {
 	r.keeper.location = func() *time.Location { return prague }
 	r.keeper.look = func(string) lies { return *r.lies.Load() }
 	r.keeper.judge.Synchronised = func() bool { return false }
-	r.keeper.jumped = func(_ context.Context, last, by int64) { r.jumps = append(r.jumps, [2]int64{last, by}) }
+	r.keeper.jumped = func(_ context.Context, by, ours int64) { r.jumps = append(r.jumps, [2]int64{by, ours}) }
 	r.keeper.settings = func() keeping {
 		return keeping{archive: store.ArchiveConfig{Path: r.path, Keep: 28 * 24 * time.Hour}, interval: 2 * time.Hour}
 	}
@@ -393,7 +393,7 @@ func TestClockFrom1970(t *testing.T) {
 		synctest.Wait()
 		// It is 10 minutes after the start already, and the last night was missed.
 		r.expect(t, "set", r.store.take(), "shift, archive 2026-03-10 17:00, backup")
-		if want := [][2]int64{{last, by.Milliseconds()}}; !slices.Equal(r.jumps, want) {
+		if want := [][2]int64{{by.Milliseconds(), by.Milliseconds()}}; !slices.Equal(r.jumps, want) {
 			t.Errorf("told of %v, want %v", r.jumps, want)
 		}
 		if want := [][2]int64{{last + 1, by.Milliseconds()}}; !slices.Equal(r.store.shifts, want) {
@@ -411,7 +411,7 @@ func TestClockFrom1970(t *testing.T) {
 		r.ahead.Add(-int64(time.Hour))
 		r.clockSet()
 		synctest.Wait()
-		if r.store.take() != "" || len(r.jumps) != 2 || r.jumps[1][1] != -3_600_000 {
+		if r.store.take() != "" || len(r.jumps) != 2 || r.jumps[1] != [2]int64{-3_600_000, -3_600_000} {
 			t.Errorf("told of %v, log\n%s", r.jumps, r.log)
 		}
 	})
@@ -732,7 +732,7 @@ func TestClockSetBetweenRuns(t *testing.T) {
 				last := tt.then.UnixMilli() - by
 				var jumps, shifts [][2]int64
 				if tt.jumps {
-					jumps = [][2]int64{{last, by}}
+					jumps = [][2]int64{{by, 0}}
 				}
 				if tt.shifts {
 					shifts = [][2]int64{{last + 1, by}}

@@ -468,6 +468,7 @@ func TestNewDevices(t *testing.T) {
 	for _, name := range []string{"Annas-phone", "Left-out-by-name"} {
 		hosts = append(hosts, rig.Host{Name: name, MACs: []string{devices[index[name]].MAC}})
 	}
+	hosts = append(hosts, rig.Host{Name: "Muted-phone", MACs: []string{devices[index["muted by name"]].MAC}})
 	r, s := home(t, devices, hosts)
 	the := func(name string) *router.Client { return r.Clients()[index[name]] }
 
@@ -481,7 +482,8 @@ func TestNewDevices(t *testing.T) {
 		awaitDevice(t, s, the(name).MAC, func(rig.Device) bool { return true })
 	}
 
-	// Who comes before it is settled who was there counts as one of those.
+	// Who comes soon after it was settled who was there counts as one of those, but for
+	// a restart.
 	kept := s.Root.Path("srv/pakon/devices.json")
 	if err := s.Until(t.Context(), slowest, func(context.Context) (bool, error) {
 		_, err := os.Stat(kept)
@@ -492,6 +494,10 @@ func TestNewDevices(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
+	if err := s.StopDaemon(); err != nil {
+		t.Fatal(err)
+	}
+	startDaemon(t, s, "--no-suricata")
 
 	first := the("first")
 	lease(t, first, "Evas-phone", "")

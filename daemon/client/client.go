@@ -57,6 +57,7 @@ type Table struct {
 	excluded   map[MAC]bool
 	naming     naming
 	registry   registry
+	kinship    kinship
 }
 
 // machine is this machine's own links and addresses; replaced as a whole.
@@ -79,6 +80,7 @@ func New(log *slog.Logger) *Table {
 	t := &Table{log: log, ready: make(chan struct{}), changes: make(chan struct{}, 1), news: make(chan struct{}, 1), now: time.Now}
 	t.registry.waiting, t.registry.suspects = make(map[MAC]bool), make(map[MAC]bool)
 	t.registry.forgotten = make(map[MAC]bool)
+	t.kinship = kinship{make(map[string][]*device), make(map[string][]*device), make(map[MAC][]*device)}
 	t.machine.Store(&machine{})
 	t.names.Store(&names{})
 	var err error

@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"net/netip"
 	"slices"
 	"time"
@@ -40,17 +41,27 @@ func (d *Device) Address() (a netip.Addr) {
 type device struct {
 	Device
 	lease, clientID string // what it has told the DHCP server last
+	id, alias       string // what of that tells it from others; see tell
 	told            bool   // it is not new any more
 	hearsay         bool   // it was not heard itself yet: the kernel or the DHCP server knows it
-	// heard is when it last answered the kernel or asked the DHCP server, in Unix ms:
-	// what is sent to it says nothing, and its flows are told of late.
-	heard int64
-	// Of one that is new, or was: its number among those, and when it appeared, by the
-	// monotonic clock and in Unix ms.
+	// heard is when it last answered the kernel or asked the DHCP server, by the
+	// monotonic clock, and there since when it has done so without a long pause: what
+	// is sent to it says nothing, and its flows are told of late.
+	heard, there time.Time
+	// Of one that is new, or was: its number among those, when it was noted, by the
+	// monotonic clock, and when it appeared with this MAC, in Unix ms.
 	number   uint64
 	noted    time.Time
 	appeared int64
+	// The times are of this run's clock, not of an earlier run's.
+	ourFirst, ourLast, ourAppeared bool
+
+	root  MAC  // the first that it is known to have had; zero if that is MAC
+	alone bool // it was told from the one that it was taken for
 }
+
+// identity is the first MAC that the device is known to have had.
+func (d *device) identity() MAC { return cmp.Or(d.root, d.MAC) }
 
 // believed tells whether a time, in Unix ms, is of a clock that was set.
 func believed(ms int64) bool { return ms >= clock.Earliest.UnixMilli() }
@@ -81,9 +92,12 @@ func (t *Table) seen(m MAC, a netip.Addr, iface string, at int64) {
 		d = t.add(m)
 	}
 	d.hearsay = false
-	d.FirstSeen = earlier(d.FirstSeen, at)
+	// The clock may be weeks behind: what earlier runs knew holds.
+	if d.FirstSeen == 0 || d.ourFirst {
+		d.FirstSeen, d.ourFirst = earlier(d.FirstSeen, at), true
+	}
 	if at >= d.LastSeen {
-		d.LastSeen, d.Interface = at, iface
+		d.LastSeen, d.ourLast, d.Interface = at, true, iface
 	}
 	d.reachedBy(a)
 	if !ok {
@@ -96,17 +110,22 @@ func (t *Table) hear(m MAC, a netip.Addr, iface string) {
 	now := t.now()
 	t.seen(m, a, iface, now.UnixMilli())
 	if d, ok := t.devices.Peek(m); ok {
-		d.heard = now.UnixMilli()
+		if d.heard.IsZero() || now.Sub(d.heard) > leftAfter {
+			d.there = now
+		}
+		d.heard = now
+		t.part(d)
 	}
 	if t.registry.suspects[m] {
 		t.wake(now)
 	}
 }
 
-// noted notes a device that is not known, of which another has told. The caller
+// noted notes a device of which another has told. Once it is known which devices
+// there are, that does not make a new one: it may have left long ago. The caller
 // holds t.mu.
 func (t *Table) noted(m MAC, a netip.Addr, link string) {
-	if _, known := t.devices.Peek(m); known || !t.monitors(link) || !t.wants(m) || t.forgot(m) {
+	if _, known := t.devices.Peek(m); known || t.registry.known || !t.monitors(link) || !t.wants(m) || t.forgot(m) {
 		return
 	}
 	t.seen(m, a, link, t.now().UnixMilli())
@@ -137,12 +156,37 @@ func (d *device) reachedBy(a netip.Addr) {
 func (t *Table) add(m MAC) *device {
 	d := &device{Device: Device{MAC: m, Random: m.IsLocal() && !m.IsGroup(), Vendor: t.vendor(m)}}
 	h := t.leases[m]
-	d.lease, d.clientID = h.name, h.clientID
-	t.devices.Add(m, d)
+	d.says(h.name, h.clientID)
+	t.insert(d)
 	if d.Vendor != "" {
 		t.renameSoon()
 	}
 	return d
+}
+
+// insert remembers a device; of too many, not one whose MAC was made up, as far as
+// that can be told: whoever makes up one makes up many. The caller holds t.mu.
+func (t *Table) insert(d *device) {
+	if t.devices.Len() == maxDevices && !t.devices.Contains(d.MAC) {
+		for range maxDevices {
+			m, o, _ := t.devices.GetOldest()
+			if t.loose(o) {
+				t.devices.Remove(m)
+				break
+			}
+			t.devices.Get(m) // and so it is the latest, with the others that are kept
+		}
+	}
+	t.devices.Add(d.MAC, d)
+	t.kinship.add(d)
+}
+
+// loose tells whether anybody may have made up a device.
+func (t *Table) loose(d *device) bool {
+	if _, source := t.nameOf(d); source == Static || source == Lease {
+		return false
+	}
+	return d.Random || d.Vendor == "" && t.vendors != nil
 }
 
 // monitors tells whether a link is of a network that is monitored.
@@ -170,6 +214,9 @@ func (t *Table) networkOf(a netip.Addr) string {
 // survey notes the neighbours and those with a lease in monitored networks that
 // are not known yet. The caller holds t.mu.
 func (t *Table) survey() {
+	if t.registry.known {
+		return
+	}
 	index := t.machine.Load().index
 	for _, n := range t.neighbours.Keys() {
 		if m, ok := t.neighbours.Peek(n); ok {
@@ -205,6 +252,7 @@ func (t *Table) Forget(match func(*Device) bool) {
 			d.Earlier = MAC{}
 		}
 	}
+	t.relate()
 	r.unsaved = true
 	t.rename()
 }
@@ -216,16 +264,30 @@ func (t *Table) forgot(m MAC) bool {
 }
 
 // ClockSet tells that the wall clock was set by so many ms when it showed last,
-// in Unix ms: what was seen until then was seen at other times.
+// in Unix ms: what this run has seen until then was seen at other times.
 func (t *Table) ClockSet(last, by int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, d := range t.devices.Values() {
-		for _, seen := range []*int64{&d.FirstSeen, &d.LastSeen, &d.appeared, &d.heard} {
-			if *seen <= last && *seen != 0 {
-				*seen += by
+		for _, seen := range []struct {
+			at   *int64
+			ours bool
+		}{{&d.FirstSeen, d.ourFirst}, {&d.LastSeen, d.ourLast}, {&d.appeared, d.ourAppeared}} {
+			if seen.ours && *seen.at <= last && *seen.at != 0 {
+				*seen.at += by
 			}
 		}
+	}
+}
+
+// ClockRight tells that the wall clock is right now: what was seen at a later time
+// was seen by a clock that was ahead.
+func (t *Table) ClockRight() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := t.now().UnixMilli()
+	for _, d := range t.devices.Values() {
+		d.FirstSeen, d.LastSeen, d.appeared = min(d.FirstSeen, now), min(d.LastSeen, now), min(d.appeared, now)
 	}
 }
 

@@ -100,12 +100,20 @@ func (h *house) device(m string) Device {
 	return Device{}
 }
 
+// begin is the start of a run in a house of which it is known that nothing is there.
+func (h *house) begin() {
+	h.SetLeases(nil)
+	h.Load(nil, false)
+}
+
 // restart is the house after a restart of the daemon, of which the file said what
-// is known; nil records stand for no file.
+// is known; the leases that were given are still in theirs.
 func (h *house) restart(records []Record) *house {
 	h.t.Helper()
 	n := newHouse(h.t)
-	n.Load(records, records == nil)
+	n.leases = h.leases
+	n.SetLeases(n.leases)
+	n.Load(records, false)
 	return n
 }
 
@@ -336,7 +344,7 @@ func TestNews(t *testing.T) {
 		t.Run(tt.what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := newHouse(t)
-				h.Load(nil, true)
+				h.begin()
 				if got := tt.do(h); got != tt.want {
 					t.Errorf("told %q, want %q", got, tt.want)
 				}
@@ -386,12 +394,12 @@ func TestMatch(t *testing.T) {
 		last, earlier string
 	}{
 		{"name", func(h *house) string {
-			appears(h, rnd1, "Pixel-7", "")
-			return appears(h, rnd2, "pixel-7", "")
+			appears(h, rnd1, "Petrs-Pixel", "")
+			return appears(h, rnd2, "petrs-pixel", "")
 		}, rnd2, rnd1},
 		{"another name", func(h *house) string {
-			appears(h, rnd1, "Pixel-7", "")
-			return appears(h, rnd2, "Pixel-8", "")
+			appears(h, rnd1, "Petrs-Pixel", "")
+			return appears(h, rnd2, "Petrs-Nexus", "")
 		}, rnd2, ""},
 		{"a name that many have", func(h *house) string {
 			appears(h, rnd1, "iPhone", "")
@@ -406,90 +414,90 @@ func TestMatch(t *testing.T) {
 			return appears(h, rnd2, "laptop-7", otherID)
 		}, rnd2, ""},
 		{"the identifier is the MAC: the name", func(h *house) string {
-			appears(h, rnd1, "Pixel-7", "01:"+rnd1)
-			return appears(h, rnd2, "Pixel-7", "01:"+rnd2)
+			appears(h, rnd1, "Petrs-Pixel", "01:"+rnd1)
+			return appears(h, rnd2, "Petrs-Pixel", "01:"+rnd2)
 		}, rnd2, rnd1},
 		{"the identifier is the MAC: nothing", func(h *house) string {
 			appears(h, rnd1, "", "01:"+rnd1)
 			return appears(h, rnd2, "", "01:"+rnd2)
 		}, rnd2, ""},
 		{"two of that name", func(h *house) string {
-			h.lease(rnd1, "192.168.1.7", "Pixel-7", "")
-			h.lease(rnd2, "192.168.1.8", "Pixel-7", "")
+			h.lease(rnd1, "192.168.1.7", "Petrs-Pixel", "")
+			h.lease(rnd2, "192.168.1.8", "Petrs-Pixel", "")
 			h.answers(rnd1)
 			h.told(2 * lingers)
 			h.answers(rnd1) // both are there
 			h.told(time.Hour)
-			return appears(h, rnd3, "Pixel-7", "")
+			return appears(h, rnd3, "Petrs-Pixel", "")
 		}, rnd3, ""},
 		{"one after the other", func(h *house) string {
-			appears(h, rnd1, "Pixel-7", "")
-			appears(h, rnd2, "Pixel-7", "")
-			return appears(h, rnd3, "Pixel-7", "")
+			appears(h, rnd1, "Petrs-Pixel", "")
+			appears(h, rnd2, "Petrs-Pixel", "")
+			return appears(h, rnd3, "Petrs-Pixel", "")
 		}, rnd3, rnd2},
 		{"quickly one after the other", func(h *house) string {
-			appears(h, rnd1, "Pixel-7", "")
+			appears(h, rnd1, "Petrs-Pixel", "")
 			for i, m := range []string{rnd2, rnd3} {
-				h.lease(m, fmt.Sprintf("192.168.1.1%d", i), "Pixel-7", "")
+				h.lease(m, fmt.Sprintf("192.168.1.1%d", i), "Petrs-Pixel", "")
 				if got := h.told(2 * time.Second); got != "" {
 					return got
 				}
 			}
-			return appears(h, rnd4, "Pixel-7", "")
+			return appears(h, rnd4, "Petrs-Pixel", "")
 		}, rnd4, rnd3},
 		{"over a restart", func(h *house) string {
-			appears(h, rnd1, "Pixel-7", "")
-			appears(h, rnd2, "Pixel-7", "")
+			appears(h, rnd1, "Petrs-Pixel", "")
+			appears(h, rnd2, "Petrs-Pixel", "")
 			*h = *h.restart(h.Records())
-			return appears(h, rnd3, "Pixel-7", "")
+			return appears(h, rnd3, "Petrs-Pixel", "")
 		}, rnd3, rnd2},
 		{"of a MAC that is not random", func(h *house) string {
-			appears(h, other, "Pixel-7", "")
-			return appears(h, rnd2, "Pixel-7", "")
+			appears(h, other, "Petrs-Pixel", "")
+			return appears(h, rnd2, "Petrs-Pixel", "")
 		}, rnd2, ""},
 		{"not random itself", func(h *house) string {
-			appears(h, rnd1, "Pixel-7", "")
-			return appears(h, other, "Pixel-7", "")
+			appears(h, rnd1, "Petrs-Pixel", "")
+			return appears(h, other, "Petrs-Pixel", "")
 		}, other, ""},
 		{"both are there", func(h *house) string {
-			appears(h, rnd1, "Pixel-7", "")
-			h.lease(rnd2, "192.168.1.8", "Pixel-7", "")
+			appears(h, rnd1, "Petrs-Pixel", "")
+			h.lease(rnd2, "192.168.1.8", "Petrs-Pixel", "")
 			got := h.told(30 * time.Second)
 			h.answers(rnd1)
 			return got + h.told(time.Hour)
 		}, rnd2, ""},
 		{"flows of the first end, and the kernel has not missed it yet", func(h *house) string {
-			appears(h, rnd1, "Pixel-7", "")
-			h.lease(rnd2, "192.168.1.8", "Pixel-7", "")
+			appears(h, rnd1, "Petrs-Pixel", "")
+			h.lease(rnd2, "192.168.1.8", "Petrs-Pixel", "")
 			h.answers(rnd1)
 			got := h.told(30 * time.Second)
 			h.seenAs(rnd1)
 			return got + h.told(time.Hour)
 		}, rnd2, rnd1},
 		{"the leases are read while they are written", func(h *house) string {
-			appears(h, rnd1, "Pixel-7", "")
-			h.lease(rnd2, "192.168.1.8", "Pixel-7", "")
+			appears(h, rnd1, "Petrs-Pixel", "")
+			h.lease(rnd2, "192.168.1.8", "Petrs-Pixel", "")
 			got := h.told(30 * time.Second)
 			h.SetLeases(nil)
-			h.lease(rnd2, "192.168.1.8", "Pixel-7", "")
+			h.lease(rnd2, "192.168.1.8", "Petrs-Pixel", "")
 			return got + h.told(time.Hour)
 		}, rnd2, rnd1},
 		{"the first comes back later", func(h *house) string {
-			appears(h, rnd1, "Pixel-7", "")
-			got := appears(h, rnd2, "Pixel-7", "")
+			appears(h, rnd1, "Petrs-Pixel", "")
+			got := appears(h, rnd2, "Petrs-Pixel", "")
 			h.seenAs(rnd1)
 			return got + h.told(time.Hour)
 		}, rnd2, rnd1},
 		{"the earlier one is forgotten", func(h *house) string {
-			appears(h, rnd1, "Pixel-7", "")
+			appears(h, rnd1, "Petrs-Pixel", "")
 			h.Forget(func(d *Device) bool { return d.MAC == mac(h.t, rnd1) })
-			return appears(h, rnd2, "Pixel-7", "")
+			return appears(h, rnd2, "Petrs-Pixel", "")
 		}, rnd2, ""},
 	} {
 		t.Run(tt.what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := newHouse(t)
-				h.Load(nil, true)
+				h.begin()
 				start := h.now().UnixMilli()
 				told := tt.do(h)
 				d := h.device(tt.last)
@@ -530,9 +538,10 @@ func TestIdentifier(t *testing.T) {
 func TestGenericNames(t *testing.T) {
 	for name, want := range map[string]bool{
 		"": true, "iPhone": true, "iphone.lan": true, "android-dhcp-14": true, "localhost": true, "x": true, "espressif": true, "ESP32-S3": true,
-		"Petrs-iPhone": false, "Pixel-7": false, "android-5bd8e16e2d1f7a3c": false, "Galaxy-S23": false, "[": true, "a[b": false,
+		"Petrs-iPhone": false, "android-5bd8e16e2d1f7a3c": false, "[": true, "a[b": false, "iPhone-von-Anna": false, "Annas-Galaxy-S23": false,
+		"Galaxy-S23": true, "Pixel-7": true, "iPhone-2": true, "Redmi-Note-12": true, "SM-A528B": true, "moto-g34-5G": true, "DESKTOP-7K2Q1LP": false,
 	} {
-		if isGeneric(name) != want {
+		if isGeneric(strings.ToLower(name)) != want {
 			t.Errorf("%q is generic: %v", name, !want)
 		}
 	}
@@ -572,10 +581,224 @@ func TestUnsetClock(t *testing.T) {
 	if d := h.device(apple); d.FirstSeen != last+6000 {
 		t.Errorf("after the clock was set: %+v", d)
 	}
-	n := h.restart([]Record{{MAC: mac(t, other), First: 1 << 45, Last: 1 << 45, Told: true}})
-	if d := n.device(other); d.LastSeen > n.now().UnixMilli() {
+}
+
+// A clock that goes on where it was at the last shutdown, or in the year of the
+// system's image, is weeks behind: what is known holds, and what is new is moved.
+func TestClockBehind(t *testing.T) {
+	const day = 24 * 3600_000
+	h := newHouse(t)
+	right := h.now()
+	now := right.UnixMilli()
+	h.now = func() time.Time { return right.AddDate(0, 0, -21) }
+	h.setNeighbour(neighbour{3, netip.MustParseAddr("192.168.1.7")}, mac(t, apple), false)
+	h.Seen(mac(t, rnd1), netip.Addr{}, "br-lan", now-21*day)
+	known := []Record{
+		{MAC: mac(t, other), First: now - 10*day, Last: now - day, Told: true},
+		{MAC: mac(t, apple), First: now - 10*day, Last: now - day, Told: true},
+		{MAC: mac(t, rnd1), First: now - 10*day, Last: now - day, Told: true},
+	}
+	h.Load(known, false)
+	h.Seen(mac(t, other), netip.Addr{}, "br-lan", now-21*day)
+	h.Seen(mac(t, rnd2), netip.Addr{}, "br-lan", now-21*day)
+	h.Seen(mac(t, rnd2), netip.Addr{}, "br-lan", now-20*day)
+	h.ClockSet(now-20*day, 20*day)
+	for _, m := range []string{other, apple, rnd1} {
+		if d := h.device(m); d.FirstSeen != now-10*day || d.LastSeen != now-day {
+			t.Errorf("%s was seen %d to %d ms ago", m, now-d.FirstSeen, now-d.LastSeen)
+		}
+	}
+	if d := h.device(rnd2); d.FirstSeen != now-day || d.LastSeen != now {
+		t.Errorf("a new device was seen %d to %d ms ago", now-d.FirstSeen, now-d.LastSeen)
+	}
+	h.Seen(mac(t, other), netip.Addr{}, "br-lan", now)
+	if d := h.device(other); d.FirstSeen != now-10*day || d.LastSeen != now {
+		t.Errorf("seen again: %+v", d)
+	}
+	// Of two lists, the earlier time holds.
+	h.Load([]Record{{MAC: mac(t, other), First: now - 100*day, Last: now - 90*day, Told: true}}, false)
+	h.Load([]Record{{MAC: mac(t, other), First: now - 50*day, Last: now - 40*day, Told: true}}, false)
+	if d := h.device(other); d.FirstSeen != now-100*day || d.LastSeen != now {
+		t.Errorf("after another list: %+v", d)
+	}
+}
+
+// What a clock that was ahead has left is mended once it is sure that it was.
+func TestClockAhead(t *testing.T) {
+	h := newHouse(t)
+	h.Load([]Record{{MAC: mac(t, other), First: 1 << 45, Last: 1 << 45, Told: true}}, false)
+	if d := h.device(other); d.FirstSeen != 1<<45 {
+		t.Errorf("the clock may be behind, and yet: %+v", d)
+	}
+	h.ClockRight()
+	if d := h.device(other); d.LastSeen > h.now().UnixMilli() || d.FirstSeen > h.now().UnixMilli() {
 		t.Errorf("seen in the future: %+v", d)
 	}
+}
+
+// Two devices that were taken for one are told apart when both are there, however
+// late that is.
+func TestPart(t *testing.T) {
+	// both has two devices answer for a while.
+	both := func(h *house, a, b string) (told string) {
+		for range 4 {
+			h.answers(a)
+			h.answers(b)
+			told += h.told(5 * time.Second)
+		}
+		return told
+	}
+	for _, tt := range []struct {
+		what string
+		do   func(h *house) string
+		told string
+		last string // earlier of rnd2
+	}{
+		{"both are there", func(h *house) string { return both(h, rnd1, rnd2) }, rnd2 + ` "Petrs-Pixel" at 0s`, ""},
+		{"both are there, the later one is heard first", func(h *house) string { return both(h, rnd2, rnd1) }, rnd2 + ` "Petrs-Pixel" at 0s`, ""},
+		{"once", func(h *house) string { return both(h, rnd1, rnd2) + both(h, rnd1, rnd2) }, rnd2 + ` "Petrs-Pixel" at 0s`, ""},
+		{"after a restart", func(h *house) string {
+			*h = *h.restart(h.Records())
+			return both(h, rnd1, rnd2)
+		}, rnd2 + ` "Petrs-Pixel" at 0s`, ""},
+		{"once, over a restart", func(h *house) string {
+			told := both(h, rnd1, rnd2)
+			*h = *h.restart(h.Records())
+			return told + both(h, rnd1, rnd2)
+		}, rnd2 + ` "Petrs-Pixel" at 0s`, ""},
+		{"once, though the list is read again", func(h *house) string {
+			records := h.Records()
+			told := both(h, rnd1, rnd2)
+			h.Load(records, false)
+			return told + both(h, rnd1, rnd2)
+		}, rnd2 + ` "Petrs-Pixel" at 0s`, ""},
+		{"back to the old MAC, and the kernel has not missed the other yet", func(h *house) string {
+			h.answers(rnd2)
+			told := h.told(10 * time.Second)
+			h.answers(rnd1)
+			told += h.told(5 * time.Second)
+			h.answers(rnd2)
+			for range 10 {
+				told += h.told(30 * time.Second)
+				h.answers(rnd1)
+			}
+			return told
+		}, "", rnd1},
+		{"by turns", func(h *house) (told string) {
+			for range 10 {
+				h.answers(rnd1)
+				told += h.told(10 * time.Minute)
+				h.answers(rnd2)
+				told += h.told(10 * time.Minute)
+			}
+			return told
+		}, "", rnd1},
+	} {
+		t.Run(tt.what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse(t)
+				h.begin()
+				start := h.now().UnixMilli()
+				for i, m := range []string{rnd1, rnd2, rnd3} {
+					h.lease(m, fmt.Sprintf("192.168.1.%d", 7+i), "Petrs-Pixel", "")
+					h.told(10 * time.Hour)
+				}
+				if got := tt.do(h); got != tt.told {
+					t.Errorf("told %q, want %q", got, tt.told)
+				}
+				first := [3]int64{start, start, start}
+				if tt.told != "" { // the third came after it
+					first[1], first[2] = start+10*3600_000, start+10*3600_000
+				}
+				for i, m := range []string{rnd1, rnd2, rnd3} {
+					if d := h.device(m); d.FirstSeen != first[i] || m == rnd2 && d.Earlier.String() != tt.last {
+						t.Errorf("device %+v was first seen %d s after the start", d, (d.FirstSeen-start)/1000)
+					}
+				}
+			})
+		})
+	}
+}
+
+// What the files of the DHCP server and the kernel keep of a device that was
+// forgotten does not make it new at the next start; that it is heard does.
+func TestForgottenIsHearsay(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHouse(t)
+			h.SetLeases(nil)
+			h.lease(other, "192.168.1.9", "sold-tv", "")
+			h.Load(nil, true)
+			h.told(3 * time.Hour)
+			h.seenAs(apple)
+			h.told(time.Minute)
+			h.Forget(func(d *Device) bool { return d.MAC == mac(t, other) })
+			records := h.Records()
+			n := newHouse(t)
+			n.leases = h.leases
+			if late {
+				n.Load(records, false)
+			}
+			n.SetLeases(n.leases)
+			n.setNeighbour(neighbour{3, netip.MustParseAddr("192.168.1.9")}, mac(t, other), false)
+			n.Load(records, false)
+			if got := n.told(time.Hour); got != "" || len(n.Devices()) != 1 {
+				t.Errorf("late %v: told %q; devices %+v", late, got, n.Devices())
+			}
+			n.answers(other)
+			if got := n.told(time.Hour); got != other+` "sold-tv" at 0s` {
+				t.Errorf("late %v: once it is heard, told %q", late, got)
+			}
+		})
+	}
+}
+
+// Who appears soon after the first start has been there before.
+func TestQuiet(t *testing.T) {
+	for _, tt := range []struct {
+		what  string
+		there func(h *house)
+		quiet time.Duration
+	}{
+		{"nothing is known", func(*house) {}, time.Hour},
+		{"a neighbour", func(h *house) {
+			h.setNeighbour(neighbour{3, netip.MustParseAddr("192.168.1.9")}, mac(h.t, apple), false)
+		}, time.Minute},
+		{"a lease", func(h *house) { h.lease(apple, "192.168.1.9", "", "") }, time.Minute},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHouse(t)
+			tt.there(h)
+			h.Load(nil, true)
+			h.told(tt.quiet - time.Second)
+			h.lease(rnd1, "192.168.1.7", "Petrs-Pixel", "")
+			h.lease(rnd2, "192.168.1.8", "Petrs-Pixel", "")
+			h.answers(rnd1)
+			h.answers(rnd2)
+			if got := h.told(0); got != "" || !h.Unsaved() {
+				t.Errorf("%s: told %q, to be saved: %v", tt.what, got, h.Unsaved())
+			}
+			h.told(time.Second)
+			h.seenAs(other)
+			if got := h.told(minute2); got != other+` "" at 5s` {
+				t.Errorf("%s: afterwards, told %q", tt.what, got)
+			}
+			for _, r := range h.Records() {
+				if !r.Told {
+					t.Errorf("%s: %+v", tt.what, r)
+				}
+			}
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		h.Load(nil, true)
+		h.Load([]Record{{MAC: mac(t, apple), Told: true}}, false)
+		h.seenAs(other)
+		if got := h.told(time.Minute); got != other+` "" at 5s` {
+			t.Errorf("after the list was found on another drive, told %q", got)
+		}
+	})
 }
 
 // Of too many devices those that were seen last are kept, whether known or new.
@@ -601,12 +824,72 @@ func TestFullTable(t *testing.T) {
 	}
 }
 
+// Made-up devices push out each other, not those that can be told from them.
+func TestFullOfMadeUp(t *testing.T) {
+	h := newHouse(t)
+	h.SetHosts([]Host{{"TV", []MAC{mac(t, rnd1)}}})
+	h.SetLeases(nil)
+	h.begin()
+	first := h.now().UnixMilli()
+	for _, m := range []string{apple, rnd1} {
+		h.seenAs(m)
+	}
+	h.lease(rnd2, "192.168.1.7", "Petrs-Pixel", "")
+	h.seenAs(rnd3)
+	for i := range 2 * maxDevices {
+		h.Seen(MAC{6, 0, 0, 0, byte(i >> 8), byte(i)}, netip.Addr{}, "br-lan", first+int64(i))
+	}
+	for m, want := range map[string]bool{apple: true, rnd1: true, rnd2: true, rnd3: false} {
+		if d := h.device(m); d.MAC.IsZero() == want {
+			t.Errorf("%s is remembered: %v", m, !want)
+		}
+	}
+	n := h.restart(h.Records())
+	for m := range map[string]bool{apple: true, rnd1: true, rnd2: true} {
+		if n.device(m).MAC.IsZero() {
+			t.Errorf("after a restart, %s is not remembered", m)
+		}
+	}
+	if len(n.Devices()) != maxDevices {
+		t.Errorf("%d devices", len(n.Devices()))
+	}
+}
+
+// Thousands of leases do not keep those who ask for names waiting.
+func TestManyLeases(t *testing.T) {
+	for _, name := range []func(i int) string{
+		func(i int) string { return fmt.Sprintf("phone-%d", i/2) },
+		func(int) string { return "the-phone" },
+	} {
+		h := newHouse(t)
+		h.begin()
+		var leases []lease.Lease
+		for i := range 4000 {
+			leases = append(leases, lease.Lease{
+				MAC: MAC{2, 0, 0, 1, byte(i >> 8), byte(i)}, Addr: netip.AddrFrom4([4]byte{192, 168, 1, byte(i)}),
+				Name: name(i), ClientID: fmt.Sprintf("01:02:00:00:01:%02x:%02x", byte(i>>8), byte(i)),
+			})
+		}
+		began := time.Now()
+		h.SetLeases(leases)
+		took := [3]time.Duration{time.Since(began)}
+		h.SetLeases(leases)
+		took[1] = time.Since(began) - took[0]
+		h.News()
+		took[2] = time.Since(began) - took[0] - took[1]
+		t.Logf("%s: took %v", name(9), took)
+		if time.Since(began) > 2*time.Second { // a tenth of it, but for the race detector on a busy machine
+			t.Errorf("%s: took %v", name(9), took)
+		}
+	}
+}
+
 // Devices that refer to each other in a circle end no search.
 func TestCircle(t *testing.T) {
 	h := newHouse(t)
 	a, b := mac(t, rnd1), mac(t, rnd2)
-	h.Load([]Record{{MAC: a, Earlier: b, Lease: "Pixel-7", Told: true}, {MAC: b, Earlier: a, Lease: "Pixel-7", Told: true}}, false)
-	h.lease(rnd3, "192.168.1.7", "Pixel-7", "")
+	h.Load([]Record{{MAC: a, Earlier: b, Lease: "Petrs-Pixel", Told: true}, {MAC: b, Earlier: a, Lease: "Petrs-Pixel", Told: true}}, false)
+	h.lease(rnd3, "192.168.1.7", "Petrs-Pixel", "")
 	if news, _ := h.News(); len(news) > 1 {
 		t.Errorf("told %v", news)
 	}

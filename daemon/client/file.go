@@ -35,6 +35,7 @@ type line struct {
 	Interface string `json:"interface,omitempty"`
 	Address   string `json:"address,omitempty"`
 	Earlier   string `json:"earlier,omitempty"`
+	Appeared  int64  `json:"appeared,omitempty"` // as First
 	Told      bool   `json:"told"`
 }
 
@@ -109,12 +110,12 @@ func (l *line) record() (r Record, err error) {
 	switch {
 	case r.MAC.IsZero():
 		return r, errors.New("a device without a MAC")
-	case l.First < 0 || l.Last < 0 || l.First > latest || l.Last > latest:
-		return r, fmt.Errorf("times %d and %d of %s", l.First, l.Last, r.MAC)
+	case min(l.First, l.Last, l.Appeared) < 0 || max(l.First, l.Last, l.Appeared) > latest:
+		return r, fmt.Errorf("times %d, %d and %d of %s", l.First, l.Last, l.Appeared, r.MAC)
 	case !isText(l.Lease, maxText) || !isText(l.ClientID, maxClientID) || !isText(l.Interface, maxLink):
 		return r, fmt.Errorf("name, client or interface of %s", r.MAC)
 	}
-	r.First, r.Last = l.First*1000, l.Last*1000
+	r.First, r.Last, r.Appeared = l.First*1000, l.Last*1000, l.Appeared*1000
 	r.Lease, r.ClientID, r.Interface, r.Told = l.Lease, l.ClientID, l.Interface, l.Told
 	return r, nil
 }
@@ -186,7 +187,7 @@ func formatRecords(w io.Writer, records []Record) error {
 	for i := range records {
 		r := &records[i]
 		l := line{
-			MAC: r.MAC.String(), First: r.First / 1000, Last: r.Last / 1000, Lease: r.Lease, ClientID: r.ClientID,
+			MAC: r.MAC.String(), First: r.First / 1000, Last: r.Last / 1000, Appeared: r.Appeared / 1000, Lease: r.Lease, ClientID: r.ClientID,
 			Interface: r.Interface, Earlier: r.Earlier.String(), Told: r.Told,
 		}
 		if r.Address.IsValid() {

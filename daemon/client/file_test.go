@@ -14,7 +14,7 @@ import (
 
 func someRecords() []Record {
 	return []Record{
-		{MAC: MAC{2, 1}, Earlier: MAC{2, 2}, First: 1_760_000_000_000, Last: 1_770_000_000_000, Lease: "Pixel \"7\" <é>", ClientID: "01:02",
+		{MAC: MAC{2, 1}, Earlier: MAC{2, 2}, First: 1_760_000_000_000, Last: 1_770_000_000_000, Appeared: 1_765_000_000_000, Lease: "Pixel \"7\" <é>", ClientID: "01:02",
 			Interface: "br-lan", Address: netip.MustParseAddr("192.168.1.7"), Told: true},
 		{MAC: MAC{0, 3}},
 	}

@@ -130,7 +130,12 @@ func (t *Table) SetLeases(leases []lease.Lease) {
 
 // take notes what a device has told the DHCP server. The caller holds t.mu.
 func (t *Table) take(d *device, h held) {
-	d.lease, d.clientID = cmp.Or(h.name, d.lease), cmp.Or(h.clientID, d.clientID)
+	name, id := cmp.Or(h.name, d.lease), cmp.Or(h.clientID, d.clientID)
+	if name != d.lease || id != d.clientID {
+		t.kinship.remove(d)
+		d.says(name, id)
+		t.kinship.add(d)
+	}
 	t.match(d)
 }
 

@@ -18,6 +18,13 @@ const (
 	// lingers is for how long the kernel may take a device for there that has left: it
 	// goes by what was confirmed in the last few seconds.
 	lingers = 10 * time.Second
+	// leftAfter is after how long without a sign of life a device counts as having
+	// left for a while; one that is in use gives one each minute.
+	leftAfter = 5 * time.Minute
+	// At the first start, who appears so soon has been there before, if anything was;
+	// in a house of which nothing is known yet, it takes longer until all have come.
+	quietAfter      = time.Minute
+	quietAfterEmpty = time.Hour
 	// goneAfter is after how long without a sign of life a device that is forgotten
 	// counts as gone: it is new when it comes back, others are not.
 	goneAfter = time.Hour
@@ -30,6 +37,7 @@ type registry struct {
 	unsaved  bool         // a device was noted since Records
 	waiting  map[MAC]bool // are not told yet
 	suspects map[MAC]bool // that those waiting are taken for: to be looked at once they are seen
+	quiet    time.Time    // until when those that appear are known without being told; zero: none are
 	next     time.Time    // when those waiting are to be looked at; zero: there are none
 	// forgotten are those not seen since they were, and whether they were there.
 	forgotten map[MAC]bool
@@ -39,6 +47,7 @@ type registry struct {
 type Record struct {
 	MAC, Earlier MAC   // Earlier as in Device
 	First, Last  int64 // Unix ms; 0 if not known
+	Appeared     int64 // Unix ms: the first time with this MAC, if it had an Earlier; 0 if not known
 	Lease        string
 	ClientID     string
 	Interface    string
@@ -72,15 +81,16 @@ func (t *Table) isNew(d *device, at int64) {
 	if d.told {
 		return
 	}
-	t.begin(d, at)
+	t.begin(d)
+	d.appeared, d.ourAppeared = at, true
 	t.wait(d)
 	t.match(d)
 }
 
-// begin notes when a new device has appeared.
-func (t *Table) begin(d *device, at int64) {
+// begin numbers a new device.
+func (t *Table) begin(d *device) {
 	t.registry.count++
-	d.number, d.noted, d.appeared = t.registry.count, t.now(), at
+	d.number, d.noted = t.registry.count, t.now()
 }
 
 // wait has News look at a new device. The caller holds t.mu.
@@ -94,7 +104,10 @@ func (t *Table) wait(d *device) {
 }
 
 // dropped is told of a device that is not remembered any more.
-func (t *Table) dropped(m MAC, _ *device) { delete(t.registry.waiting, m) }
+func (t *Table) dropped(m MAC, d *device) {
+	delete(t.registry.waiting, m)
+	t.kinship.remove(d)
+}
 
 // Known tells whether it was said which devices earlier runs knew.
 func (t *Table) Known() bool {
@@ -105,20 +118,19 @@ func (t *Table) Known() bool {
 
 // Load takes the devices that earlier runs knew. Those that were seen by now and
 // are not among them are new, unless all is set: then nothing was known for good
-// yet, and they are known from now on.
+// yet, and they are known from now on, as those that appear soon.
 func (t *Table) Load(records []Record, all bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r := &t.registry
-	now := t.now().UnixMilli()
 	devices := make(map[MAC]*device, t.devices.Len()+len(records))
 	for _, d := range t.devices.Values() {
 		devices[d.MAC] = d
 	}
+	t.devices.Purge()
+	listed := make(map[MAC]bool, len(records))
 	for _, rec := range records {
-		if believed(now) { // a clock that was ahead once
-			rec.First, rec.Last = min(rec.First, now), min(rec.Last, now)
-		}
+		listed[rec.MAC] = true
 		d := devices[rec.MAC]
 		if d == nil {
 			if t.excluded[rec.MAC] && all {
@@ -128,30 +140,40 @@ func (t *Table) Load(records []Record, all bool) {
 			devices[rec.MAC] = d
 			continue
 		}
-		if rec.Told {
-			d.told, d.number = true, 0
-		}
-		d.FirstSeen = earlier(rec.First, d.FirstSeen)
-		if d.hearsay && rec.Last > 0 {
-			d.LastSeen = rec.Last
-		}
-		d.LastSeen = max(rec.Last, d.LastSeen)
-		d.lease, d.clientID = cmp.Or(d.lease, rec.Lease), cmp.Or(d.clientID, rec.ClientID)
-		d.Earlier = cmp.Or(rec.Earlier, d.Earlier)
+		d.update(rec)
 	}
 	ordered := make([]*device, 0, len(devices))
 	for _, d := range devices {
-		ordered = append(ordered, d)
+		// Of what has only been told by others, it is not known when that was.
+		if !d.hearsay || all || r.known || listed[d.MAC] {
+			ordered = append(ordered, d)
+		}
 	}
 	slices.SortFunc(ordered, func(a, b *device) int { return cmp.Compare(a.LastSeen, b.LastSeen) })
-	t.devices.Purge()
-	clear(r.waiting)
 	for _, d := range ordered {
 		d.told = d.told || all
-		t.devices.Add(d.MAC, d)
 		if !d.told {
 			r.waiting[d.MAC] = true
 		}
+		t.insert(d)
+	}
+	t.relate()
+	for _, d := range ordered {
+		if d.alone {
+			t.inherit(d)
+		}
+	}
+	if all && !r.known {
+		soon := quietAfter
+		if len(ordered) == 0 {
+			soon = quietAfterEmpty
+		}
+		r.quiet = t.now().Add(soon)
+		t.log.Info("from now on it is known which devices there are; those that appear soon are not told as new",
+			"devices", len(ordered), "soon", soon)
+	}
+	if !all && len(records) > 0 {
+		r.quiet = time.Time{} // it was not the first start: the drive has come later
 	}
 	r.known, r.unsaved, r.next = true, true, time.Time{}
 	for m := range r.waiting {
@@ -170,16 +192,40 @@ func (t *Table) restore(rec Record) *device {
 			MAC: rec.MAC, Random: rec.MAC.IsLocal() && !rec.MAC.IsGroup(), Vendor: t.vendor(rec.MAC), Earlier: rec.Earlier,
 			Interface: rec.Interface, FirstSeen: rec.First, LastSeen: rec.Last,
 		},
-		lease: rec.Lease, clientID: rec.ClientID, told: rec.Told,
+		told: rec.Told, appeared: cmp.Or(rec.Appeared, rec.First),
 	}
 	if !d.told {
-		t.begin(d, rec.Last)
+		t.begin(d)
 	}
-	if h, ok := t.leases[rec.MAC]; ok {
-		d.lease, d.clientID = cmp.Or(h.name, d.lease), cmp.Or(h.clientID, d.clientID)
-	}
+	h := t.leases[rec.MAC]
+	d.says(cmp.Or(h.name, rec.Lease), cmp.Or(h.clientID, rec.ClientID))
 	d.reachedBy(rec.Address)
 	return d
+}
+
+// update adds what an earlier run knew to what this one knows of a device.
+func (d *device) update(rec Record) {
+	if rec.Told {
+		d.told, d.number = true, 0
+	}
+	if d.alone { // which was not known when that was written
+		rec.First, rec.Earlier = rec.Appeared, MAC{}
+	}
+	switch {
+	case rec.First == 0:
+	case d.ourFirst:
+		d.FirstSeen, d.ourFirst = rec.First, false
+	default:
+		d.FirstSeen = earlier(rec.First, d.FirstSeen)
+	}
+	if rec.Last != 0 && (d.hearsay || rec.Last > d.LastSeen) {
+		d.LastSeen, d.ourLast = rec.Last, false
+	}
+	if at := cmp.Or(rec.Appeared, rec.First); at != 0 && d.ourAppeared {
+		d.appeared, d.ourAppeared = at, false
+	}
+	d.says(cmp.Or(d.lease, rec.Lease), cmp.Or(d.clientID, rec.ClientID))
+	d.Earlier = cmp.Or(rec.Earlier, d.Earlier)
 }
 
 // Unsaved tells whether a device was noted since Records was last called.
@@ -199,7 +245,10 @@ func (t *Table) Records() []Record {
 			MAC: d.MAC, Earlier: d.Earlier, First: d.FirstSeen, Last: d.LastSeen, Lease: d.lease, ClientID: d.clientID,
 			Interface: d.Interface, Address: d.Address(), Told: d.told,
 		}
-		for _, at := range []*int64{&r.First, &r.Last} {
+		if !d.Earlier.IsZero() {
+			r.Appeared = d.appeared
+		}
+		for _, at := range []*int64{&r.First, &r.Last, &r.Appeared} {
 			if !believed(*at) {
 				*at = 0
 			}
@@ -234,12 +283,12 @@ func (t *Table) News() (news []Device, next time.Time) {
 		due := d.noted.Add(nameAfter)
 		_, source := t.nameOf(d)
 		switch {
-		case t.excluded[m]:
+		case t.excluded[m], d.noted.Before(r.quiet):
 			t.settle(d)
 			continue
 		case !d.Earlier.IsZero():
-			if due = d.noted.Add(sameAfter); t.together(d) {
-				d.Earlier, d.FirstSeen = MAC{}, d.appeared
+			if due = d.noted.Add(sameAfter); t.together(d, d) {
+				t.separate(d)
 				ready = append(ready, d)
 				continue
 			}

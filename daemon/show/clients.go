@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"pakon/ubus"
 )
@@ -35,7 +36,7 @@ func (c *command) clients(ctx context.Context, args []string) error {
 		_, err := c.out.Write(append(appendJSON(nil, clients), '\n'))
 		return err
 	}
-	t := newTable(c.out, "no devices seen yet", "name", "MAC", "vendor", "address", "interface", "last seen", "sent", "recvd")
+	t := newTable(c.out, "no devices seen yet", "name", "MAC", "vendor", "address", "interface", "first seen", "last seen", "sent", "recvd")
 	for _, v := range clients {
 		row, _ := v.(ubus.Table)
 		t.add(c.clientCells(row)...)
@@ -58,26 +59,45 @@ func (c *command) clientCells(t ubus.Table) []string {
 	vendor, _ := t.String("vendor")
 	source, _ := t.String("name_source")
 	random, _ := t.Bool("random")
+	earlier, _ := t.String("earlier")
 	switch {
 	case source == "vendor":
 		vendor = "" // the name begins with it
+	case len(earlier) == len("00:11:22:33:44:55"):
+		vendor = "was " + earlier[len("00:11:22:33:"):] // which is in the list, too
 	case vendor == "" && random:
-		vendor = "(random MAC)"
+		vendor = "random MAC"
 	}
 	iface, _ := t.String("interface")
 	list, _ := t.Array("addresses")
-	var addresses []string
+	// One address is enough to know a device by, and one of IPv6 is long.
+	address := ""
 	for _, v := range list {
-		if s, ok := v.(string); ok {
-			addresses = append(addresses, s)
+		s, _ := v.(string)
+		if v4 := !strings.Contains(s, ":"); v4 && strings.Contains(address, ":") || address == "" {
+			address = s
 		}
 	}
-	last, seen := t.Int("last_seen")
-	lastSeen := ""
-	if seen && last > 0 {
-		lastSeen = dateTime(last, c.loc)
-	}
+	first, _ := t.Int("first_seen")
+	last, _ := t.Int("last_seen")
 	sent, _ := t.Int("sent")
 	recvd, _ := t.Int("recvd")
-	return []string{name, mac, vendor, strings.Join(addresses, " "), iface, lastSeen, size(sent), size(recvd)}
+	return []string{name, mac, vendor, address, iface, c.day(first), c.lately(last), size(sent), size(recvd)}
+}
+
+// day is the day of a time, "" for 0.
+func (c *command) day(unix int64) string {
+	if unix <= 0 {
+		return ""
+	}
+	return time.Unix(unix, 0).In(c.loc).Format(time.DateOnly)
+}
+
+// lately is the time of day if that is today, else the day.
+func (c *command) lately(unix int64) string {
+	day := c.day(unix)
+	if day == "" || day != c.day(c.now.Unix()) {
+		return day
+	}
+	return time.Unix(unix, 0).In(c.loc).Format("15:04")
 }

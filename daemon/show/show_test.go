@@ -369,6 +369,7 @@ func TestClientsFormats(t *testing.T) {
 		{"mac":"00:01:02:03:04:05","name":"laptop\u001b[2J","name_source":"static","vendor":"Dell","random":false,"earlier":"","addresses":["192.168.1.10","2001:db8::10"],"interface":"br-lan","first_seen":1773072000,"last_seen":1773136800,"sent":71680,"recvd":858112},
 		{"mac":"3c:22:fb:00:3a:b7","name":"Apple 3a:b7","name_source":"vendor","vendor":"Apple","random":false,"earlier":"","addresses":[],"interface":"br-lan","first_seen":1773072000,"last_seen":1773136800,"sent":0,"recvd":0},
 		{"mac":"02:01:02:03:04:05","name":"","name_source":"","vendor":"","random":true,"earlier":"","addresses":[],"interface":"br-lan","first_seen":1773072000,"last_seen":1773136800,"sent":0,"recvd":0},
+		{"mac":"02:01:02:03:04:06","name":"Annas-phone","name_source":"lease","vendor":"","random":true,"earlier":"02:01:02:03:04:05","addresses":["2001:db8::11","192.168.1.11","192.168.1.12"],"interface":"br-lan","first_seen":1773072000,"last_seen":1773136800,"sent":0,"recvd":0},
 		{"mac":"","name":"","addresses":[],"interface":"","first_seen":0,"last_seen":0,"sent":0,"recvd":0}]}`)
 	r := newRig(t, func(string, ubus.Table) (ubus.Table, ubus.Status) { return reply, ubus.StatusOK })
 	for name, args := range map[string][]string{"clients.txt": nil, "clients.json": {"--json"}} {
@@ -377,6 +378,20 @@ func TestClientsFormats(t *testing.T) {
 			t.Errorf("%v: status %d, stderr %q", args, status, errOut)
 		}
 		golden(t, name, out)
+	}
+}
+
+// Of a time today it is shown when that was, of others on which day.
+func TestLately(t *testing.T) {
+	zone := time.FixedZone("CET", 3600)
+	c := &command{now: time.Date(2026, 3, 10, 0, 30, 0, 0, zone), loc: zone}
+	for ago, want := range map[time.Duration]string{0: "00:30", 29 * time.Minute: "00:01", 31 * time.Minute: "2026-03-09", -24 * time.Hour: "2026-03-11"} {
+		if got := c.lately(c.now.Add(-ago).Unix()); got != want {
+			t.Errorf("%s ago: %q, want %q", ago, got, want)
+		}
+	}
+	if got := c.lately(0); got != "" {
+		t.Errorf("never: %q", got)
 	}
 }
 
