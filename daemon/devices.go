@@ -25,6 +25,9 @@ const (
 	// soonBytes is how much may be written a day for the sake of new devices: with
 	// made-up ones without end, they are saved along with the backup only.
 	soonBytes = 1 << 20
+	// A registry that is larger is saved along with a backup once a day, if no device
+	// was noted.
+	oftenBytes = 64 << 10
 )
 
 // deviceStore is what the registry of devices needs of the store.
@@ -49,6 +52,8 @@ type devices struct {
 
 	path  string      // of the file that was read; "" if none was
 	home  fs.FileInfo // the folder that it was in; nil if that is not known
+	saved time.Time   // monotonic: when it was last written
+	bytes int64       // how large it was then
 	since time.Time   // monotonic: of the day in which soon was written
 	soon  int64       // bytes
 }
@@ -154,6 +159,11 @@ func (d *devices) save(ctx context.Context) (written int64, err error) {
 	return d.write(ctx)
 }
 
+// stale tells whether the registry is to be saved along with a backup.
+func (d *devices) stale() bool {
+	return d.bytes < oftenBytes || d.table.Unsaved() || time.Since(d.saved) > 24*time.Hour
+}
+
 // write is save where the registry was read.
 func (d *devices) write(ctx context.Context) (written int64, err error) {
 	switch err := os.Mkdir(filepath.Dir(d.path), 0o700); {
@@ -163,6 +173,7 @@ func (d *devices) write(ctx context.Context) (written int64, err error) {
 		return 0, fmt.Errorf("make the folder of the known devices: %w", err)
 	}
 	written, err = client.WriteRecords(d.path, d.table.Records())
+	d.saved, d.bytes = time.Now(), written
 	return written, errors.Join(err, d.store.Wrote(context.WithoutCancel(ctx), written))
 }
 

@@ -499,3 +499,26 @@ func TestKeeperKeepsDevices(t *testing.T) {
 		r.end()
 	})
 }
+
+// TestStale: a large registry is saved once a day, unless a device was noted.
+func TestStale(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &devices{table: client.New(slog.New(slog.DiscardHandler)), saved: time.Now(), bytes: oftenBytes - 1}
+		if !d.stale() {
+			t.Error("a small one is not to be saved")
+		}
+		d.bytes = oftenBytes
+		if d.stale() {
+			t.Error("a large one is to be saved at once")
+		}
+		d.table.Seen(client.MAC{2}, netip.MustParseAddr("192.168.1.7"), "br-lan", time.Now().UnixMilli())
+		if !d.stale() {
+			t.Error("with a new device it is not")
+		}
+		d.table.Records()
+		time.Sleep(25 * time.Hour)
+		if !d.stale() {
+			t.Error("a day later it is not")
+		}
+	})
+}

@@ -514,7 +514,9 @@ func (k *keeper) backup(ctx context.Context) (run store.BackupRun, err error) {
 	if k.note(ctx, backing, err); err != nil {
 		k.backupAt = time.Now().Add(min(k.patience(backing), k.state().interval))
 	}
-	_, _ = k.saveDevices(ctx)
+	if k.devices != nil && k.devices.stale() {
+		_, _ = k.saveDevices(ctx)
+	}
 	return run, err
 }
 

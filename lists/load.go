@@ -234,7 +234,7 @@ func (r *reader) replaceLine(text string) error {
 	}
 	key, value = normalise(strings.Trim(key, ".")), normalise(value)
 	key = strings.TrimPrefix(key, "*.") // what is below it is meant in any case
-	if !isHostName(key) || !isHostName(value) {
+	if !isHostName(key) || !isHostName(value) || isAddress(value) {
 		return errHostName
 	}
 	b, err := r.builder()

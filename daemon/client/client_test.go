@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func mac(t *testing.T, s string) MAC {
+func mac(t testing.TB, s string) MAC {
 	t.Helper()
 	m, err := ParseMAC(s)
 	if err != nil {

@@ -264,7 +264,8 @@ func (t *Table) forgot(m MAC) bool {
 }
 
 // ClockSet tells that the wall clock was set by so many ms when it showed last,
-// in Unix ms: what this run has seen until then was seen at other times.
+// in Unix ms: what this run has seen until then was seen at other times. What is not
+// in the future after a clock was set back was seen by the clock as it is now.
 func (t *Table) ClockSet(last, by int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -273,7 +274,7 @@ func (t *Table) ClockSet(last, by int64) {
 			at   *int64
 			ours bool
 		}{{&d.FirstSeen, d.ourFirst}, {&d.LastSeen, d.ourLast}, {&d.appeared, d.ourAppeared}} {
-			if seen.ours && *seen.at <= last && *seen.at != 0 {
+			if seen.ours && *seen.at <= last && *seen.at != 0 && (by > 0 || *seen.at > t.now().UnixMilli()) {
 				*seen.at += by
 			}
 		}

@@ -81,10 +81,6 @@ func (d *device) says(name, clientID string) {
 	}
 }
 
-// maxAlike is how many devices may have the same name or identifier for it to tell
-// anything: one that makes up a MAC each day gets there in years.
-const maxAlike = 1024
-
 // kinship finds devices that may be one.
 type kinship struct {
 	byID, byAlias map[string][]*device // those with a random MAC
@@ -155,12 +151,19 @@ type candidates struct {
 	several bool    // they are not one device
 }
 
+// maxFresh is how many new devices may tell the same for it to tell them from
+// others: nobody has as many at once, but whoever makes up devices does.
+const maxFresh = 16
+
 // among looks for those that were there before d.
 func among(list []*device, d *device, may func(o *device) bool) (c candidates) {
-	if len(list) > maxAlike {
-		return candidates{d, true}
-	}
+	fresh := 0
 	for _, o := range list {
+		if !o.told {
+			if fresh++; fresh > maxFresh {
+				return candidates{d, true}
+			}
+		}
 		switch {
 		case o == d || o.number > d.number || !may(o):
 		case c.latest == nil:

@@ -76,6 +76,10 @@ func (t *Table) SetHosts(hosts []Host) {
 	t.wake(t.now())
 }
 
+// renewal is by how many seconds a lease is longer, at least, that was renewed:
+// odhcpd adds two clocks, so that others change by one, too.
+const renewal = 5
+
 // SetLeases replaces the leases of the DHCP server.
 func (t *Table) SetLeases(leases []lease.Lease) {
 	now := make(map[MAC]held)
@@ -86,7 +90,9 @@ func (t *Table) SetLeases(leases []lease.Lease) {
 			continue
 		}
 		h := now[m]
-		if l.Addr.Unmap().Is4() {
+		if l.Addr.Unmap().Is4() && h.addr.IsValid() && l.Expires < h.expires {
+			h.name = cmp.Or(h.name, l.Name) // an older one, in another network
+		} else if l.Addr.Unmap().Is4() {
 			h = held{cmp.Or(l.Name, h.name), l.ClientID, l.Addr.Unmap(), l.Expires}
 		} else if h.name == "" {
 			// The MAC in a lease of IPv6 may be of another card of the device: it
@@ -113,7 +119,7 @@ func (t *Table) SetLeases(leases []lease.Lease) {
 		}
 		// What else changes need not come from it: dnsmasq takes a name from one device
 		// when another comes with it.
-		spoke := before != nil && (!had || old.addr != h.addr || old.expires < h.expires)
+		spoke := before != nil && (!had || old.addr != h.addr || old.expires+renewal < h.expires)
 		if d, ok := t.devices.Peek(m); ok {
 			t.take(d, h)
 		}
