@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/maphash"
 )
 
 // The compact form of lists, which is searched as it is:
@@ -49,6 +50,9 @@ const (
 // defaultSuffix is how many labels are a public suffix where no rule says so.
 const defaultSuffix = 1
 
+// keyBits is how many bits of table.keys there are for each service.
+const keyBits = 16
+
 // maxServices and maxEntries bound a table.
 const (
 	maxServices = 1 << 20
@@ -67,6 +71,10 @@ type value struct {
 type table struct {
 	data                      string
 	entries, blocks, services int
+	// keys tells most texts that are no key of a service at once: it has a bit for
+	// the hash of each key.
+	keys []uint64
+	seed maphash.Seed
 }
 
 // entry is one of a table, as it is stored.
@@ -95,10 +103,13 @@ func openTable(data string) (table, error) {
 		return table{}, errForm
 	}
 	t.entries, t.blocks, t.services = int(entries), int(blocks), int(services)
+	t.seed, t.keys = maphash.MakeSeed(), make([]uint64, 1+t.services*keyBits/64)
 	for i := range t.services {
 		if err := t.checkService(i); err != nil {
 			return table{}, err
 		}
+		word, bit := t.keyBit(t.service(i).Key)
+		*word |= bit
 	}
 	for b := range t.blocks {
 		if err := t.checkBlock(b); err != nil {
@@ -184,8 +195,20 @@ func (t *table) service(i int) Service {
 	return s
 }
 
+// keyBit is the bit in keys for a text.
+func (t *table) keyBit(s string) (word *uint64, bit uint64) {
+	h := maphash.String(t.seed, s)
+	return &t.keys[h>>6%uint64(len(t.keys))], 1 << (h & 63)
+}
+
 // serviceByKey is the number of the service with a key.
 func (t *table) serviceByKey(key string) (int, bool) {
+	if t.services == 0 {
+		return 0, false
+	}
+	if word, bit := t.keyBit(key); *word&bit == 0 {
+		return 0, false
+	}
 	lo, hi := 0, t.services
 	for lo < hi {
 		mid := (lo + hi) / 2

@@ -5,48 +5,46 @@ import (
 	"slices"
 
 	"pakon/daemon/store"
+	"pakon/lists"
 	"pakon/ubus"
 )
 
 // names tells in one reply what the names in it are to people.
 type names struct {
 	lists  Lists
-	groups map[string]bool   // those of the reply
-	hidden map[string]string // categories of names
+	groups map[string]lists.Service // those of the reply that are services
+	hidden map[string]string        // categories of names
 }
 
 // use notes that a group is in the reply.
 func (n *names) use(group string) {
-	if group == "" || n.groups[group] {
+	if _, ok := n.groups[group]; ok || group == "" {
+		return
+	}
+	s, ok := n.lists.Service(group)
+	if !ok || s.Label == group && s.Category == "" {
 		return
 	}
 	if n.groups == nil {
-		n.groups = make(map[string]bool)
+		n.groups = make(map[string]lists.Service)
 	}
-	n.groups[group] = true
+	n.groups[group] = s
 }
 
 // appendGroups appends "groups", a table with "label" and "category" of each group
 // in the reply that is a service with a name of its own, if there is one.
 func (n *names) appendGroups(b *ubus.Builder) {
-	opened := false
+	if len(n.groups) == 0 {
+		return
+	}
+	b.Table("groups")
 	for _, key := range slices.Sorted(maps.Keys(n.groups)) {
-		s, ok := n.lists.Service(key)
-		if !ok || s.Label == key && s.Category == "" {
-			continue
-		}
-		if !opened {
-			b.Table("groups")
-			opened = true
-		}
 		b.Table(key)
-		b.String("label", s.Label)
-		b.String("category", s.Category)
+		b.String("label", n.groups[key].Label)
+		b.String("category", n.groups[key].Category)
 		b.Close()
 	}
-	if opened {
-		b.Close()
-	}
+	b.Close()
 }
 
 // appendHidden appends "hidden" to a flow that is: the category for which it is, or
