@@ -18,7 +18,10 @@ type names struct {
 
 // use notes that a group is in the reply.
 func (n *names) use(group string) {
-	if _, ok := n.groups[group]; ok || group == "" {
+	if group == "" {
+		return
+	}
+	if _, ok := n.groups[group]; ok {
 		return
 	}
 	s, ok := n.lists.Service(group)
