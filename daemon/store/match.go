@@ -56,6 +56,7 @@ func (c *classes) of(names []string, classify func(string) (string, bool), list 
 
 func (c *classes) add(n string, classify func(string) (string, bool)) class {
 	k, ok := c.older[n]
+	n = strings.Clone(n) // its group may be a part of it, and it a part of a block
 	if !ok {
 		k.group, k.hidden = classify(n)
 		if k.group == "" {
@@ -67,7 +68,7 @@ func (c *classes) add(n string, classify func(string) (string, bool)) class {
 	if c.newer == nil || len(c.newer) >= maxClasses {
 		c.older, c.newer = c.newer, make(map[string]class)
 	}
-	c.newer[strings.Clone(n)] = k
+	c.newer[n] = k
 	return k
 }
 
