@@ -41,7 +41,7 @@ func Compile(d Data) ([]byte, error) {
 	for _, domain := range slices.Sorted(maps.Keys(d.Hidden)) {
 		h := uint8(shownAgain)
 		if c := d.Hidden[domain]; c != "" {
-			i := index(HiddenCategories, c)
+			i := slices.Index(HiddenCategories, c)
 			if i < 0 {
 				return nil, fmt.Errorf("hidden domain %s: there is no category %q", domain, c)
 			}
@@ -93,7 +93,7 @@ func (b *builder) addService(s Service) error {
 		return fmt.Errorf("service %q: %w", s.Key, errName)
 	case s.Label == "" || len(s.Label) > maxName:
 		return fmt.Errorf("service %q: its label is empty or longer than %d bytes", s.Key, maxName)
-	case s.Category != "" && index(Categories, s.Category) < 0:
+	case s.Category != "" && slices.Index(Categories, s.Category) < 0:
 		return fmt.Errorf("service %q: there is no category %q", s.Key, s.Category)
 	}
 	if _, ok := b.keys[key]; ok {
@@ -259,7 +259,7 @@ func appendService(out []byte, s Service) []byte {
 	for _, text := range []string{s.Key, s.Label} {
 		out = append(append(out, byte(len(text))), text...)
 	}
-	return append(out, byte(index(Categories, s.Category)+1))
+	return append(out, byte(slices.Index(Categories, s.Category)+1))
 }
 
 // groupGroups sees to it that the group of a group is itself. A service's key is

@@ -13,6 +13,7 @@ package lists
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -92,7 +93,7 @@ func (l *Lists) ByLabel(label string) (keys []string) {
 func (l *Lists) Showing(categories []string) *Lists {
 	c := *l
 	for _, s := range categories {
-		if i := index(HiddenCategories, s); i >= 0 {
+		if i := slices.Index(HiddenCategories, s); i >= 0 {
 			c.shown |= 1 << i
 		}
 	}
@@ -103,9 +104,6 @@ func (l *Lists) Showing(categories []string) *Lists {
 func (l *Lists) Len() (domains, services int) {
 	return l.table.entries + len(l.fragments), l.table.services
 }
-
-// Bytes is how much memory the lists take.
-func (l *Lists) Bytes() int { return len(l.table.data) }
 
 func (l *Lists) hidden(h uint8) string {
 	if h == 0 || h == shownAgain || l.shown>>(h-1)&1 != 0 {
@@ -158,13 +156,4 @@ func isAddress(name string) bool {
 	last := name[strings.LastIndexByte(strings.TrimSuffix(name, "."), '.')+1:]
 	last = strings.TrimSuffix(last, ".")
 	return last != "" && strings.Trim(last, "0123456789") == ""
-}
-
-func index(list []string, s string) int {
-	for i, v := range list {
-		if v == s {
-			return i
-		}
-	}
-	return -1
 }

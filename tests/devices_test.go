@@ -40,18 +40,7 @@ func home(t *testing.T, devices []router.Device, hosts []rig.Host) (*router.Rout
 			t.Skipf("needs a DHCP server and a client: %v", err)
 		}
 	}
-	r, err := router.Start(devices)
-	if errors.Is(err, router.ErrNeedsRoot) {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := r.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	r := startRouter(t, devices)
 	if err := r.Firewall(); err != nil {
 		t.Fatal(err)
 	}

@@ -121,12 +121,18 @@ func status(t *testing.T, s *rig.System) rig.Status {
 	return st
 }
 
-// newRouter makes a router, or skips the test where none can be made.
+// newRouter makes a router for Suricata, or skips the test where none can be made.
 func newRouter(t *testing.T, devices []router.Device) *router.Router {
 	t.Helper()
 	if _, err := exec.LookPath("suricata"); err != nil {
 		t.Skipf("needs Suricata: %v", err)
 	}
+	return startRouter(t, devices)
+}
+
+// startRouter is newRouter for those who need no Suricata.
+func startRouter(t *testing.T, devices []router.Device) *router.Router {
+	t.Helper()
 	r, err := router.Start(devices)
 	if errors.Is(err, router.ErrNeedsRoot) {
 		t.Skip(err)

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"pakon/daemon/disk"
 )
 
 const (
@@ -136,7 +138,7 @@ func WriteRecords(path string, records []Record) (written int64, err error) {
 			return 0, nil
 		}
 		if err == nil {
-			err = syncFolder(filepath.Dir(path))
+			err = disk.SyncFolder(filepath.Dir(path))
 		}
 		if err != nil {
 			err = fmt.Errorf("delete the known devices: %w", err)
@@ -146,7 +148,7 @@ func WriteRecords(path string, records []Record) (written int64, err error) {
 	temp := path + ".new"
 	if written, err = writeRecords(temp, records); err == nil {
 		if err = os.Rename(temp, path); err == nil {
-			err = syncFolder(filepath.Dir(path))
+			err = disk.SyncFolder(filepath.Dir(path))
 		}
 	}
 	if err != nil {
@@ -213,13 +215,4 @@ func formatRecords(w io.Writer, records []Record) error {
 	}
 	_, err := io.WriteString(w, "\n]}\n")
 	return err
-}
-
-func syncFolder(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return f.Sync()
 }

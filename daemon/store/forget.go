@@ -14,6 +14,7 @@ import (
 	"pakon/daemon/client"
 	"pakon/daemon/flow"
 	"pakon/daemon/name"
+	"pakon/daemon/store/backup"
 	"pakon/daemon/store/block"
 )
 
@@ -324,7 +325,7 @@ func (s *Store) scrubArchive(ctx context.Context, a *archive) (err error) {
 	if err := os.Rename(temp, a.path); err != nil {
 		return err
 	}
-	if err := syncFolder(filepath.Dir(a.path)); err != nil {
+	if err := (backup.OS{}).SyncDir(filepath.Dir(a.path)); err != nil {
 		return err
 	}
 	_, err = s.attachArchive(ctx, true)
@@ -336,14 +337,6 @@ func removeIfThere(path string) error {
 		return err
 	}
 	return nil
-}
-
-func syncFolder(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 func (s *Store) forgetBackup(ctx context.Context, what Forgetting) error {

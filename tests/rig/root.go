@@ -70,9 +70,6 @@ func (r Root) install(folder string) error {
 	return nil
 }
 
-// Lists is the folder of lists and vendors, as it is installed.
-func (r Root) Lists() fs.FS { return os.DirFS(r.Path(lists)) }
-
 // WriteHosts writes /etc/config/dhcp.
 func (r Root) WriteHosts(hosts []Host) error {
 	var b strings.Builder

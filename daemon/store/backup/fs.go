@@ -4,6 +4,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+
+	"pakon/daemon/disk"
 )
 
 // FS is what the package asks of a file system. Its errors tell with errors.Is
@@ -54,11 +56,4 @@ func (OS) Remove(path string) error                   { return os.Remove(path) }
 func (OS) ReadDir(path string) ([]fs.DirEntry, error) { return os.ReadDir(path) }
 func (OS) Mkdir(path string, mode fs.FileMode) error  { return os.Mkdir(path, mode) }
 
-func (OS) SyncDir(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return f.Sync()
-}
+func (OS) SyncDir(path string) error { return disk.SyncFolder(path) }
