@@ -149,11 +149,11 @@ func registrable(name string, reversed []byte, suffix int) string {
 // isAddress tells whether something is an address, not a name: no top-level
 // domain is a number.
 func isAddress(name string) bool {
+	name = strings.TrimSuffix(name, ".")
 	if strings.IndexByte(name, ':') >= 0 {
 		_, err := netip.ParseAddr(strings.Trim(name, "[]"))
 		return err == nil
 	}
-	last := name[strings.LastIndexByte(strings.TrimSuffix(name, "."), '.')+1:]
-	last = strings.TrimSuffix(last, ".")
+	last := name[strings.LastIndexByte(name, '.')+1:]
 	return last != "" && strings.Trim(last, "0123456789") == ""
 }
