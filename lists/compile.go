@@ -9,6 +9,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"pakon/lists/hostname"
 )
 
 // Data is what lists are made of.
@@ -87,7 +89,7 @@ var (
 )
 
 func (b *builder) addService(s Service) error {
-	key := normalise(s.Key)
+	key := hostname.Normalise(s.Key)
 	switch {
 	case !isName(key):
 		return fmt.Errorf("service %q: %w", s.Key, errName)
@@ -142,7 +144,7 @@ func (b *builder) suffix(rule string) error {
 }
 
 func (b *builder) add(domain string, i item) error {
-	domain = normalise(domain)
+	domain = hostname.Normalise(domain)
 	if !isName(domain) {
 		return errName
 	}

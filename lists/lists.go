@@ -15,6 +15,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"pakon/lists/hostname"
 )
 
 // Class is what is said of a name.
@@ -118,7 +120,7 @@ func (l *Lists) fragment(name string) string {
 	if len(l.fragments) == 0 {
 		return ""
 	}
-	for s := normalise(name); ; {
+	for s := hostname.Normalise(name); ; {
 		label, rest, more := strings.Cut(s, ".")
 		if !more {
 			return ""
@@ -141,7 +143,7 @@ func registrable(name string, reversed []byte, suffix int) string {
 			}
 		}
 	}
-	s := normalise(name)
+	s := hostname.Normalise(name)
 	// What is left out are whole labels in front.
 	return s[len(s)-n:]
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"unicode/utf8"
 	"unsafe"
+
+	"pakon/lists/hostname"
 )
 
 const (
@@ -232,7 +234,7 @@ func (r *reader) replaceLine(text string) error {
 	if rest = strings.TrimSpace(rest); !ok || rest != "" && rest != "," {
 		return errReplaceLine
 	}
-	key, value = normalise(strings.Trim(key, ".")), normalise(value)
+	key, value = hostname.Normalise(strings.Trim(key, ".")), hostname.Normalise(value)
 	key = strings.TrimPrefix(key, "*.") // what is below it is meant in any case
 	if !isHostName(key) || !isHostName(value) || isAddress(value) {
 		return errHostName
@@ -260,7 +262,7 @@ func (r *reader) ignoreLine(text string) error {
 	if shown {
 		category = shownAgain
 	}
-	domain := normalise(strings.TrimPrefix(strings.TrimPrefix(text, "*"), "."))
+	domain := hostname.Normalise(strings.TrimPrefix(strings.TrimPrefix(text, "*"), "."))
 	if !isHostName(domain) {
 		return errHostName
 	}

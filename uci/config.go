@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"pakon/lists/hostname"
 )
 
 // Config is Pakon's configuration: /etc/config/pakon.
@@ -22,8 +24,8 @@ type Monitor struct {
 	NotifyMute       []string // devices that nobody is told of: MACs, names or, for all of a network, interfaces
 	ShowCategories   []string // categories of names that are shown though the lists hide them: lower case
 	DatabaseLimit    int64    // flows kept of the last day, at least 1
-	ExcludeClients   []string // never recorded: MACs as aa:bb:cc:dd:ee:ff, or names as they are written
-	ExcludeHostnames []string // never recorded, subdomains included: lower case, without a final dot
+	ExcludeClients   []string // never recorded: MACs as aa:bb:cc:dd:ee:ff, addresses, or names as they are written
+	ExcludeHostnames []string // never recorded, subdomains included: as hostname.Parse returns them
 }
 
 // Archive is where and how long older flows are kept: section
@@ -118,7 +120,7 @@ func (s *settings) readMonitor(key string, m *Monitor) {
 	s.list(key, "show_category", &m.ShowCategories, split, parseCategory, wantCategory)
 	one(s, key, "database_limit", &m.DatabaseLimit, parseLimit, wantLimit)
 	s.list(key, "exclude_client", &m.ExcludeClients, splitOption, parseClient, wantClient)
-	s.list(key, "exclude_hostname", &m.ExcludeHostnames, split, parseHostname, wantHostname)
+	s.list(key, "exclude_hostname", &m.ExcludeHostnames, split, hostname.Parse, hostname.Want)
 }
 
 func (s *settings) readArchive(key string, a *Archive) {

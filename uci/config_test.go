@@ -151,12 +151,14 @@ func TestRead(t *testing.T) {
 		},
 		"exclusions": {
 			file: monitor + "list exclude_client 00-11-22-AA-bb-cc\nlist exclude_client 'My PC'\nlist exclude_client 'aa:bb:cc'\nlist exclude_client \"a\tb\"\n" +
-				"option exclude_hostname '*.Example.ORG. 2001:DB8::1 bad..name bücher.de -'\n",
+				"list exclude_client 10.8.0.2\nlist exclude_client FD00:8:0::2\nlist exclude_client ::ffff:10.8.0.3\nlist exclude_client fe80::1%wg0\n" +
+				"option exclude_hostname '*.Example.ORG. 2001:DB8::1 bad..name bücher.de https://shop.example/x?y - 203.0.113.0/24'\n",
 			want: with(func(c *Config) {
-				c.Monitor.ExcludeClients = []string{"00:11:22:aa:bb:cc", "My PC"}
-				c.Monitor.ExcludeHostnames = []string{"example.org", "2001:db8::1", "-"}
+				c.Monitor.ExcludeClients = []string{"00:11:22:aa:bb:cc", "My PC", "10.8.0.2", "fd00:8::2", "10.8.0.3"}
+				c.Monitor.ExcludeHostnames = []string{"example.org", "2001:db8::1", "xn--bcher-kva.de", "shop.example", "-"}
 			}),
-			problems: []string{"monitor.exclude_client=aa:bb:cc", "monitor.exclude_client=a\tb", "monitor.exclude_hostname=bad..name", "monitor.exclude_hostname=bücher.de"},
+			problems: []string{"monitor.exclude_client=aa:bb:cc", "monitor.exclude_client=a\tb", "monitor.exclude_client=fe80::1%wg0",
+				"monitor.exclude_hostname=bad..name", "monitor.exclude_hostname=203.0.113.0/24"},
 		},
 		"muted": {
 			file: monitor + "list notify_mute 00-11-22-AA-bb-cc\nlist notify_mute 'My PC'\nlist notify_mute br-guest_turris\nlist notify_mute 'br:1'\n",

@@ -22,10 +22,9 @@ const (
 	wantDuration  = "a duration: a number of seconds, or a number with s, m, h, d or w behind it"
 	wantPositive  = wantDuration + ", more than 0"
 	wantPath      = "the absolute path of a file"
-	wantClient    = "a MAC address such as 00:11:22:33:44:55, or the name of a client"
+	wantClient    = "a MAC address such as 00:11:22:33:44:55, the name of a client, or the IP address of one without a MAC"
 	wantMute      = wantClient + ", or a network interface such as br-guest_turris"
 	wantCategory  = "a category of hidden names such as advertising"
-	wantHostname  = "a domain name such as example.org (xn--... if it has other letters), or an IP address"
 	wantMAC       = "a MAC address such as 00:11:22:33:44:55"
 	wantName      = "a name: UTF-8 without control characters, at most 255 bytes"
 )
@@ -116,7 +115,10 @@ func parseClient(s string) (string, bool) {
 	if mac, ok := parseMAC(s); ok {
 		return mac, true
 	}
-	// With a colon, a MAC was meant: no name of a client has one.
+	if addr, err := netip.ParseAddr(s); err == nil && addr.Zone() == "" {
+		return addr.Unmap().String(), true
+	}
+	// With a colon, a MAC or an address was meant: no name of a client has one.
 	return s, !strings.Contains(s, ":") && showable(s, maxName)
 }
 
@@ -129,29 +131,6 @@ func parseMAC(s string) (string, bool) {
 		return "", false
 	}
 	return mac.String(), true
-}
-
-// parseHostname takes a domain name, with or without a final dot or `*.` in
-// front, or an IP address, and returns it as names are compared.
-func parseHostname(s string) (string, bool) {
-	if addr, err := netip.ParseAddr(s); err == nil {
-		return addr.String(), addr.Zone() == ""
-	}
-	const longest, longestLabel = 253, 63 // RFC 1035, section 2.3.4
-	s = strings.ToLower(strings.TrimSuffix(strings.TrimPrefix(s, "*."), "."))
-	if len(s) > longest {
-		return "", false
-	}
-	for label := range strings.SplitSeq(s, ".") {
-		if label == "" || len(label) > longestLabel || strings.ContainsFunc(label, notInHostname) {
-			return "", false
-		}
-	}
-	return s, true
-}
-
-func notInHostname(r rune) bool {
-	return !('a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '-' || r == '_')
 }
 
 // showable tells whether s can be shown: not empty, not longer than
