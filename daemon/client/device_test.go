@@ -177,13 +177,111 @@ func TestNames(t *testing.T) {
 	}
 }
 
-func TestSameLeaseName(t *testing.T) {
-	h := newHouse(t)
-	h.lease(other, "192.168.1.9", "Pixel-7", "")
-	h.lease(rnd1, "192.168.1.10", "pixel-7", "")
-	if got := h.ByName("PIXEL-7"); !slices.Equal(got, []MAC{mac(t, other), mac(t, rnd1)}) {
-		t.Errorf("by name there are %v", got)
+// A name that the owner gave is of that device alone; one that several devices have
+// given themselves finds all of them, and each is called otherwise.
+func TestSameNames(t *testing.T) {
+	const third, twin = "3c:22:fb:01:3a:b7", "00:1b:44:22:44:55" // with the tails of apple and other
+	for _, tt := range []struct {
+		what   string
+		hosts  []Host
+		leases map[string]string
+		names  map[string]string   // by MAC
+		by     map[string][]string // who is meant by a name
+		shared string
+	}{
+		{"the owner's and a stranger's", []Host{{"Printer", []MAC{mac(t, other)}}}, map[string]string{rnd1: "printer", apple: "PRINTER"},
+			map[string]string{other: "Printer", rnd1: "printer 00:a1", apple: "PRINTER 3a:b7"},
+			map[string][]string{"printer": {other}, "printer 00:a1": {rnd1}, "Printer 3A:B7": {apple}}, ""},
+		{"the owner's, of a device that has another", []Host{{"nas", []MAC{mac(t, other)}}, {"old", []MAC{mac(t, other)}}, {"gone", nil}},
+			map[string]string{rnd1: "old", apple: "gone"},
+			map[string]string{other: "nas", rnd1: "old 00:a1", apple: "gone 3a:b7"},
+			map[string][]string{"nas": {other}, "old": {}, "gone": {}, "old 00:a1": {rnd1}}, ""},
+		{"the owner's for two", []Host{{"laptop", []MAC{mac(t, other)}}, {"Laptop", []MAC{mac(t, rnd1)}}}, nil,
+			map[string]string{other: "laptop", rnd1: "Laptop"},
+			map[string][]string{"LAPTOP": {other, rnd1}}, ""},
+		{"two that call themselves so", nil, map[string]string{other: "KP115", rnd1: "kp115", apple: "tv"},
+			map[string]string{other: "KP115 44:55", rnd1: "kp115 00:a1", apple: "tv"},
+			map[string][]string{"kp115": {other, rnd1}, "kp115 44:55": {other}, "tv": {apple}}, "Kp115"},
+		{"with the same tails", nil, map[string]string{other: "plug", twin: "plug", rnd1: "plug"},
+			map[string]string{other: "plug 44:55", twin: "plug " + twin, rnd1: "plug 00:a1"},
+			map[string][]string{"plug": {other, twin, rnd1}, "plug 44:55": {other}, "plug " + twin: {twin}}, "plug"},
+		{"as the owner calls another with its tail", []Host{{"plug 00:a1", []MAC{mac(t, other)}}, {"plug", []MAC{mac(t, apple)}}}, map[string]string{rnd1: "plug"},
+			map[string]string{other: "plug 00:a1", apple: "plug", rnd1: "plug " + rnd1},
+			map[string][]string{"plug 00:a1": {other}, "plug": {apple}, "plug " + rnd1: {rnd1}}, ""},
+		{"as a vendor", nil, map[string]string{other: "Apple", rnd1: "apple"},
+			map[string]string{other: "Apple 44:55", rnd1: "apple 00:a1", apple: "Apple 3a:b7", third: "Apple " + third},
+			map[string][]string{"apple": {other, rnd1}, "apple 44:55": {other}, "apple 3a:b7": {apple}}, "apple"},
+		{"two of a vendor with one tail", nil, nil,
+			map[string]string{apple: "Apple 3a:b7", third: "Apple " + third},
+			map[string][]string{"apple 3a:b7": {apple}, "apple " + third: {third}}, ""},
+	} {
+		h := newHouse(t)
+		h.SetHosts(tt.hosts)
+		for _, m := range []string{apple, third} {
+			h.seenAs(m)
+		}
+		var leases []lease.Lease
+		for m, name := range tt.leases {
+			leases = append(leases, lease.Lease{MAC: mac(t, m), Addr: netip.MustParseAddr("192.168.1.9"), Name: name})
+		}
+		h.SetLeases(leases)
+		for m, want := range tt.names {
+			if got, _ := h.Name(mac(t, m)); got != want {
+				t.Errorf("%s: %s is called %q, want %q", tt.what, m, got, want)
+			}
+		}
+		for name, macs := range tt.by {
+			want := make([]MAC, len(macs))
+			for i, m := range macs {
+				want[i] = mac(t, m)
+			}
+			if got := h.ByName(name); !slices.Equal(got, want) {
+				t.Errorf("%s: %q means %v, want %v", tt.what, name, got, want)
+			}
+			if want := tt.shared != "" && strings.EqualFold(name, tt.shared); h.Shared(name) != want {
+				t.Errorf("%s: several are called %q: %v", tt.what, name, !want)
+			}
+		}
+		for m, name := range tt.leases {
+			want := ""
+			if strings.EqualFold(name, tt.shared) {
+				want = name
+			}
+			if got := h.Alias(mac(t, m)); got != want {
+				t.Errorf("%s: %s is called %q, too, want %q", tt.what, m, got, want)
+			}
+		}
 	}
+}
+
+// A phone that makes up a MAC for itself now and then is one device, of one name;
+// two that were taken for it are not.
+func TestNameOfKin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		h.begin()
+		called := func(what, first, second string, shared bool) {
+			t.Helper()
+			time.Sleep(renameAfter)
+			synctest.Wait()
+			one, _ := h.Name(mac(t, rnd1))
+			two, _ := h.Name(mac(t, rnd2))
+			if one != first || two != second || h.Shared("petrs-pixel") != shared || len(h.ByName("Petrs-Pixel")) != 2 {
+				t.Errorf("%s: %q and %q, shared: %v; by name there are %v", what, one, two, h.Shared("petrs-pixel"), h.ByName("Petrs-Pixel"))
+			}
+		}
+		h.lease(rnd1, "192.168.1.7", "Petrs-Pixel", "")
+		h.told(10 * time.Hour)
+		h.lease(rnd2, "192.168.1.8", "Petrs-Pixel", "")
+		h.told(10 * time.Hour)
+		called("one after the other", "Petrs-Pixel", "Petrs-Pixel", false)
+		for range 4 {
+			h.answers(rnd1)
+			h.answers(rnd2)
+			h.told(5 * time.Second)
+		}
+		called("both at once", "Petrs-Pixel 00:a1", "Petrs-Pixel 00:a2", true)
+	})
 }
 
 // Names for devices that appear are put together soon, however many they are.
@@ -654,24 +752,24 @@ func TestPart(t *testing.T) {
 		told string
 		last string // earlier of rnd2
 	}{
-		{"both are there", func(h *house) string { return both(h, rnd1, rnd2) }, rnd2 + ` "Petrs-Pixel" at 0s`, ""},
-		{"both are there, the later one is heard first", func(h *house) string { return both(h, rnd2, rnd1) }, rnd2 + ` "Petrs-Pixel" at 0s`, ""},
-		{"once", func(h *house) string { return both(h, rnd1, rnd2) + both(h, rnd1, rnd2) }, rnd2 + ` "Petrs-Pixel" at 0s`, ""},
+		{"both are there", func(h *house) string { return both(h, rnd1, rnd2) }, rnd2 + ` "Petrs-Pixel 00:a2" at 0s`, ""},
+		{"both are there, the later one is heard first", func(h *house) string { return both(h, rnd2, rnd1) }, rnd2 + ` "Petrs-Pixel 00:a2" at 0s`, ""},
+		{"once", func(h *house) string { return both(h, rnd1, rnd2) + both(h, rnd1, rnd2) }, rnd2 + ` "Petrs-Pixel 00:a2" at 0s`, ""},
 		{"after a restart", func(h *house) string {
 			*h = *h.restart(h.Records())
 			return both(h, rnd1, rnd2)
-		}, rnd2 + ` "Petrs-Pixel" at 0s`, ""},
+		}, rnd2 + ` "Petrs-Pixel 00:a2" at 0s`, ""},
 		{"once, over a restart", func(h *house) string {
 			told := both(h, rnd1, rnd2)
 			*h = *h.restart(h.Records())
 			return told + both(h, rnd1, rnd2)
-		}, rnd2 + ` "Petrs-Pixel" at 0s`, ""},
+		}, rnd2 + ` "Petrs-Pixel 00:a2" at 0s`, ""},
 		{"once, though the list is read again", func(h *house) string {
 			records := h.Records()
 			told := both(h, rnd1, rnd2)
 			h.Load(records, false)
 			return told + both(h, rnd1, rnd2)
-		}, rnd2 + ` "Petrs-Pixel" at 0s`, ""},
+		}, rnd2 + ` "Petrs-Pixel 00:a2" at 0s`, ""},
 		{"back to the old MAC, and the kernel has not missed the other yet", func(h *house) string {
 			h.answers(rnd2)
 			told := h.told(10 * time.Second)

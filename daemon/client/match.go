@@ -142,6 +142,7 @@ func (t *Table) match(d *device) {
 		d.FirstSeen, d.ourFirst = o.FirstSeen, o.ourFirst
 	}
 	r.suspects[d.Earlier] = true
+	t.renameSoon() // one device may have one name
 	t.wake(d.noted.Add(sameAfter))
 }
 
@@ -275,6 +276,7 @@ func (t *Table) separate(d *device) {
 	t.registry.unsaved = true
 	t.relate()
 	t.inherit(d)
+	t.renameSoon()
 }
 
 // inherit has those that are taken for a device share its first time.

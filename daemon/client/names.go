@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -37,13 +38,20 @@ type held struct {
 	expires        int64
 }
 
-// names are what devices are called; replaced as a whole.
+// names are what devices are called; replaced as a whole. No two devices are called
+// the same but by the owner. What the owner has named answers to that name alone.
 type names struct {
 	byMAC  map[MAC]called
-	byName map[string][]MAC // by lower-case name
+	byName map[string][]MAC // who is meant by a name, in lower case
+	shared map[string]bool  // that several devices have given themselves, in lower case
 }
 
-type called struct{ name, source string }
+type called struct {
+	name, source string
+	// alias is the name that the device has given itself where others have, too: it
+	// can be asked for by it. "" if there is none.
+	alias string
+}
 
 // renameAfter is how often names are put together anew for devices that appear:
 // whoever makes up MACs makes many.
@@ -155,29 +163,99 @@ func (t *Table) vendor(m MAC) string {
 
 // rename puts the names together. The caller holds t.mu.
 func (t *Table) rename() {
-	n := &names{byMAC: make(map[MAC]called), byName: make(map[string][]MAC)}
-	add := func(m MAC, name, source string) {
-		if _, ok := n.byMAC[m]; ok || name == "" {
-			return
-		}
-		n.byMAC[m] = called{name, source}
-		key := strings.ToLower(name)
-		n.byName[key] = append(n.byName[key], m)
-	}
+	n := &names{byMAC: make(map[MAC]called), byName: make(map[string][]MAC), shared: make(map[string]bool)}
+	owned := make(map[string]bool)
 	for _, h := range t.hosts {
+		owned[strings.ToLower(h.Name)] = true
 		for _, m := range h.MACs {
-			add(m, h.Name, Static)
+			if !n.has(m) {
+				n.add(m, called{name: h.Name, source: Static})
+			}
 		}
 	}
+	given := make(map[MAC]string) // by devices to themselves
+	vendors := make(map[MAC]string)
 	for m, h := range t.leases {
-		add(m, h.name, Lease)
+		given[m] = h.name
 	}
 	for _, d := range t.devices.Values() {
-		add(d.MAC, d.lease, Lease)
-		add(d.MAC, vendorName(d), Vendor)
+		given[d.MAC] = cmp.Or(given[d.MAC], d.lease)
+		vendors[d.MAC] = d.Vendor
+	}
+	maps.DeleteFunc(given, func(m MAC, name string) bool { return n.has(m) || name == "" })
+	maps.DeleteFunc(vendors, func(m MAC, vendor string) bool { return n.has(m) || given[m] != "" || vendor == "" })
+	holders := make(map[string][]MAC)
+	for _, m := range sortedMACs(given) {
+		key := strings.ToLower(given[m])
+		holders[key] = append(holders[key], m)
+	}
+	for key, macs := range holders {
+		if owned[key] {
+			continue
+		}
+		n.byName[key] = macs
+		if !t.same(macs) {
+			n.shared[key] = true
+		}
+	}
+	for _, m := range sortedMACs(given) {
+		c := called{name: given[m], source: Lease}
+		switch key := strings.ToLower(c.name); {
+		case owned[key]:
+			c.name = n.distinct(c.name, m)
+		case n.shared[key]:
+			c.name, c.alias = n.distinct(c.name, m), c.name
+		default:
+			n.byMAC[m] = c // byName has it
+			continue
+		}
+		n.add(m, c)
+	}
+	for _, m := range sortedMACs(vendors) {
+		n.add(m, called{name: n.distinct(vendors[m], m), source: Vendor})
 	}
 	t.names.Store(n)
 	t.naming = naming{at: t.now()}
+}
+
+func (n *names) has(m MAC) bool {
+	_, ok := n.byMAC[m]
+	return ok
+}
+
+func (n *names) add(m MAC, c called) {
+	n.byMAC[m] = c
+	key := strings.ToLower(c.name)
+	n.byName[key] = append(n.byName[key], m)
+}
+
+// distinct makes a name that nobody has of one that others have, or may: with the
+// tail of the MAC, or all of it.
+func (n *names) distinct(name string, m MAC) string {
+	if s := name + " " + tail(m); len(n.byName[strings.ToLower(s)]) == 0 {
+		return s
+	}
+	return name + " " + m.String()
+}
+
+func tail(m MAC) string { return m.String()[len("00:11:22:33:"):] }
+
+// same reports whether MACs are those of one device, as far as it is known.
+func (t *Table) same(macs []MAC) bool {
+	first := t.identity(macs[0])
+	return !slices.ContainsFunc(macs[1:], func(m MAC) bool { return t.identity(m) != first })
+}
+
+// identity is the first MAC that a device is known to have had.
+func (t *Table) identity(m MAC) MAC {
+	if d, ok := t.devices.Peek(m); ok {
+		return d.identity()
+	}
+	return m
+}
+
+func sortedMACs(of map[MAC]string) []MAC {
+	return slices.SortedFunc(maps.Keys(of), func(a, b MAC) int { return bytes.Compare(a[:], b[:]) })
 }
 
 // renameSoon puts the names together at once, but not too often. The caller holds
@@ -201,19 +279,21 @@ func vendorName(d *device) string {
 	if d.Vendor == "" {
 		return ""
 	}
-	return d.Vendor + " " + d.MAC.String()[len("00:11:22:33:"):]
+	return d.Vendor + " " + tail(d.MAC)
 }
 
 // nameOf is what the device is called, also if it has just appeared. The caller
 // holds t.mu.
 func (t *Table) nameOf(d *device) (name, source string) {
-	switch n := t.names.Load().byMAC[d.MAC]; {
-	case n.source == Static:
+	switch n, ok := t.names.Load().byMAC[d.MAC]; {
+	case ok && n.source != Vendor:
 		return n.name, n.source
 	case t.leases[d.MAC].name != "":
 		return t.leases[d.MAC].name, Lease
 	case d.lease != "":
 		return d.lease, Lease
+	case ok:
+		return n.name, n.source
 	case d.Vendor != "":
 		return vendorName(d), Vendor
 	}
@@ -226,7 +306,16 @@ func (t *Table) Name(m MAC) (name, source string) {
 	return n.name, n.source
 }
 
-// ByName returns the MACs of the devices with that name, in any case.
+// Alias returns the name that a device has given itself, where it is called otherwise
+// because others have given it to themselves, too; or "".
+func (t *Table) Alias(m MAC) string { return t.names.Load().byMAC[m].alias }
+
+// Shared reports whether several devices have given themselves a name, in any case, so
+// that nobody knows which of them is meant.
+func (t *Table) Shared(name string) bool { return t.names.Load().shared[strings.ToLower(name)] }
+
+// ByName returns the MACs of the devices that are meant by a name, in any case: of
+// those that the owner has given it, or else of all that have given it to themselves.
 func (t *Table) ByName(name string) []MAC {
 	macs := slices.Clone(t.names.Load().byName[strings.ToLower(name)])
 	slices.SortFunc(macs, func(a, b MAC) int { return bytes.Compare(a[:], b[:]) })
