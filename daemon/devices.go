@@ -33,7 +33,7 @@ const (
 // deviceStore is what the registry of devices needs of the store.
 type deviceStore interface {
 	// Totals tells which clients have flows.
-	Totals(ctx context.Context, since int64) (map[client.MAC]store.Total, error)
+	Totals(ctx context.Context, since int64) (map[client.ID]store.Total, error)
 	// Wrote counts bytes that were written to the drive.
 	Wrote(ctx context.Context, bytes int64) error
 }
@@ -132,9 +132,9 @@ func (d *devices) everyone(ctx context.Context) ([]client.Record, error) {
 		return nil, fmt.Errorf("list the clients of all flows: %w", err)
 	}
 	var records []client.Record
-	for m, t := range totals {
-		if !m.IsZero() {
-			records = append(records, client.Record{MAC: m, First: t.First, Last: t.Last, Told: true})
+	for id, t := range totals {
+		if !id.MAC.IsZero() {
+			records = append(records, client.Record{MAC: id.MAC, First: t.First, Last: t.Last, Told: true})
 		}
 	}
 	for _, h := range d.hosts() {

@@ -31,13 +31,13 @@ var (
 
 // countedStore knows clients, and counts what is written.
 type countedStore struct {
-	totals  map[client.MAC]store.Total
+	totals  map[client.ID]store.Total
 	err     error
 	written atomic.Int64
 	writes  atomic.Int64
 }
 
-func (s *countedStore) Totals(context.Context, int64) (map[client.MAC]store.Total, error) {
+func (s *countedStore) Totals(context.Context, int64) (map[client.ID]store.Total, error) {
 	return s.totals, s.err
 }
 
@@ -131,7 +131,7 @@ func TestBaseline(t *testing.T) {
 		folder := filepath.Join(t.TempDir(), "pakon") // which is not there yet
 		r := newDevicesRig(folder)
 		r.hosts = func() []client.Host { return []client.Host{{Name: "TV", MACs: []client.MAC{deviceB}}} }
-		r.counted.totals = map[client.MAC]store.Total{deviceC: {First: 1_760_000_000_000, Last: 1_770_000_000_000}, {}: {}}
+		r.counted.totals = map[client.ID]store.Total{{MAC: deviceC}: {First: 1_760_000_000_000, Last: 1_770_000_000_000}, {}: {}}
 		r.ready = func(context.Context) { r.seen(deviceA) } // what is there is told at last
 		if err := r.attach(t.Context(), folder); err != nil {
 			t.Fatal(err)

@@ -75,11 +75,18 @@ func readSettings(p paths, last *settings) *settings {
 		s.problems = append(s.problems, fmt.Sprintf("where drives are to be mounted is not known: %v", err))
 	}
 	for _, c := range s.config.Monitor.ExcludeClients {
-		if len(s.macsOf(c)) == 0 {
-			s.problems = append(s.problems, fmt.Sprintf("%s: exclude_client '%s': no host of %s has this name, so nobody is left out",
-				filepath.Join(p.config, "pakon"), c, filepath.Join(p.config, "dhcp")))
-			s.wrong = true
+		has := slices.IndexFunc(hosts, func(h uci.Host) bool { return h.IP == c })
+		problem := ""
+		switch ids := s.clientsOf(c); {
+		case len(ids) == 0:
+			problem = fmt.Sprintf("no host of %s has this name, so nobody is left out", filepath.Join(p.config, "dhcp"))
+		case has >= 0 && ids[0].MAC.IsZero():
+			problem = fmt.Sprintf("want the MAC or the name of %s, which has this address: an address means a client without a MAC", hosts[has].Name)
+		default:
+			continue
 		}
+		s.problems = append(s.problems, fmt.Sprintf("%s: exclude_client '%s': %s", filepath.Join(p.config, "pakon"), c, problem))
+		s.wrong = true
 	}
 	for _, c := range s.config.Monitor.ShowCategories {
 		if !slices.Contains(lists.HiddenCategories, c) {
@@ -162,10 +169,15 @@ func (s *settings) tell(log *slog.Logger, last *settings) {
 // policy is what of the traffic is recorded.
 func (s *settings) policy() flow.Policy {
 	m := s.config.Monitor
-	p := flow.Policy{Off: !m.Enabled, Interfaces: m.Interfaces, ExcludeMACs: make(map[client.MAC]bool), ExcludeAddrs: make(map[netip.Addr]bool)}
+	p := flow.Policy{Off: !m.Enabled, Interfaces: m.Interfaces, ExcludeMACs: make(map[client.MAC]bool),
+		ExcludePeers: make(map[netip.Addr]bool), ExcludeAddrs: make(map[netip.Addr]bool)}
 	for _, c := range m.ExcludeClients {
-		for _, mac := range s.macsOf(c) {
-			p.ExcludeMACs[mac] = true
+		for _, id := range s.clientsOf(c) {
+			if id.MAC.IsZero() {
+				p.ExcludePeers[id.Addr] = true
+			} else {
+				p.ExcludeMACs[id.MAC] = true
+			}
 		}
 	}
 	var names []string
@@ -213,18 +225,21 @@ func (s *settings) keeping(p paths) keeping {
 	return k
 }
 
-// macsOf are the MACs of a client that is given by its MAC or its name.
-func (s *settings) macsOf(c string) []client.MAC {
-	if mac, err := client.ParseMAC(c); err == nil {
-		return []client.MAC{mac}
+// clientsOf are the clients that are meant by a MAC, an address or a name of the
+// owner's.
+func (s *settings) clientsOf(c string) []client.ID {
+	if id, ok := client.ParseID(c); ok {
+		return []client.ID{id}
 	}
-	var macs []client.MAC
+	var ids []client.ID
 	for _, h := range s.hosts {
 		if strings.EqualFold(h.Name, c) {
-			macs = append(macs, h.MACs...)
+			for _, m := range h.MACs {
+				ids = append(ids, client.ID{MAC: m})
+			}
 		}
 	}
-	return macs
+	return ids
 }
 
 func toHosts(in []uci.Host) []client.Host {

@@ -51,8 +51,8 @@ func write(t *testing.T, root, name, text string) {
 }
 
 const (
-	pakonFile = "config monitor 'monitor'\n\tlist interface 'br-lan'\n\tlist exclude_client 'tv'\n\tlist exclude_client '00:11:22:33:44:66'\n\tlist exclude_hostname 'example.org'\n\tlist exclude_hostname '203.0.113.9'\n"
-	dhcpFile  = "config host\n\toption name 'TV'\n\tlist mac '00:11:22:33:44:55'\n\nconfig host\n\toption mac '00:11:22:33:44:77'\n"
+	pakonFile = "config monitor 'monitor'\n\tlist interface 'br-lan'\n\tlist exclude_client 'tv'\n\tlist exclude_client '00:11:22:33:44:66'\n\tlist exclude_client '10.8.0.2'\n\tlist exclude_client 'FD00:8:0::2'\n\tlist exclude_hostname 'example.org'\n\tlist exclude_hostname '203.0.113.9'\n"
+	dhcpFile  = "config host\n\toption name 'TV'\n\tlist mac '00:11:22:33:44:55'\n\toption ip '192.168.1.10'\n\nconfig host\n\toption mac '00:11:22:33:44:77'\n"
 )
 
 func TestPolicy(t *testing.T) {
@@ -78,6 +78,9 @@ func TestPolicy(t *testing.T) {
 		if p.ExcludeNames(n) != want {
 			t.Errorf("%q is excluded: %v", n, !want)
 		}
+	}
+	if want := map[netip.Addr]bool{netip.MustParseAddr("10.8.0.2"): true, netip.MustParseAddr("fd00:8::2"): true}; !maps.Equal(p.ExcludePeers, want) {
+		t.Errorf("clients without a MAC %v are excluded, want %v", p.ExcludePeers, want)
 	}
 	if want := map[netip.Addr]bool{netip.MustParseAddr("203.0.113.9"): true}; !maps.Equal(p.ExcludeAddrs, want) {
 		t.Errorf("addresses %v are excluded, want %v", p.ExcludeAddrs, want)
@@ -162,6 +165,10 @@ func TestCheck(t *testing.T) {
 		{"shown category", "config monitor 'monitor'\n\tlist show_category 'Time'\n", nil, 0, "shown although the lists hide them: time", ""},
 		{"unknown category", "config monitor 'monitor'\n\tlist show_category 'colour'\n", nil, 1, "interfaces", "show_category 'colour': want one of advertising, "},
 		{"nobody is excluded", "config monitor 'monitor'\n\tlist exclude_client 'phone'\n", nil, 1, "phone", "exclude_client 'phone': no host"},
+		{"a peer is excluded", "config monitor 'monitor'\n\tlist exclude_client '10.8.0.2'\n", nil, 0, "never recorded: 10.8.0.2", ""},
+		{"excluded by the address of a host", "config monitor 'monitor'\n\tlist exclude_client '192.168.1.10'\n", nil, 1, "", "exclude_client '192.168.1.10': want the MAC or the name of TV"},
+		{"excluded name in other letters", "config monitor 'monitor'\n\tlist exclude_hostname 'müller.example'\n", nil, 0, "never recorded: xn--mller-kva.example", ""},
+		{"excluded nonsense", "config monitor 'monitor'\n\tlist exclude_hostname 'a..b'\n", nil, 1, "", `monitor.exclude_hostname="a..b": want a host name such as example.org, or an IP address`},
 		{"help", pakonFile, []string{"--help"}, 0, "-json", ""},
 		{"argument", pakonFile, []string{"now"}, 2, "", `unknown argument "now"`},
 		{"option", pakonFile, []string{"--now"}, 2, "", "-now"},
@@ -199,7 +206,7 @@ func TestCheckJSON(t *testing.T) {
 	if err := json.Unmarshal(stdout.Bytes(), &c); err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(c.Monitor.Interface, []string{"br-lan"}) || len(c.Monitor.ExcludeClient) != 2 || c.Monitor.DatabaseLimit != 3000000 ||
+	if !slices.Equal(c.Monitor.Interface, []string{"br-lan"}) || len(c.Monitor.ExcludeClient) != 4 || c.Monitor.DatabaseLimit != 3000000 ||
 		c.Archive.Keep != 4*7*24*3600 || len(c.Rules) != 4 || c.Rules[1]["window"] != 900 {
 		t.Errorf("%s", stdout.String())
 	}

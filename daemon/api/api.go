@@ -25,15 +25,20 @@ type Store interface {
 	Flows(context.Context, store.Query) (store.Page, error)
 	Summary(context.Context, store.SummaryQuery) ([]store.SummaryRow, error)
 	// Totals are the bytes of each client since the time, in Unix milliseconds.
-	Totals(ctx context.Context, since int64) (map[client.MAC]store.Total, error)
+	Totals(ctx context.Context, since int64) (map[client.ID]store.Total, error)
 }
 
 // Clients knows the devices of the monitored networks.
 type Clients interface {
 	// Name is the device's name and what gave it, "" if it has none.
 	Name(client.MAC) (name, source string)
-	// ByName finds devices by name, whatever its case.
+	// Alias is a name that the device has given itself and is not called by, because
+	// others have, too; "" if there is none.
+	Alias(client.MAC) string
+	// ByName finds the devices that are meant by a name, whatever its case.
 	ByName(name string) []client.MAC
+	// Shared reports whether these are several that have given themselves the name.
+	Shared(name string) bool
 	// Devices are those that were seen lately.
 	Devices() []client.Device
 }
@@ -60,8 +65,8 @@ type Config struct {
 	Archive func(context.Context) (store.ArchiveRun, error)
 	// Backup backs up the live flows.
 	Backup func(context.Context) (store.BackupRun, error)
-	// Forget deletes flows wherever they are, and returns how many. Hostnames are in
-	// lower case, without a dot at the end.
+	// Forget deletes flows wherever they are, and returns how many. Hostnames are as
+	// hostname.Parse returns them, or keys of services.
 	Forget func(context.Context, store.Forgetting) (deleted int64, err error)
 	// Location is the router's time zone, asked for at each call as it may change.
 	Location func() *time.Location
@@ -158,6 +163,8 @@ func (a *API) handler(m method) func(context.Context, *ubus.Request) {
 		case errors.As(err, &wrong):
 			a.Log.Warn("wrong argument in a call of the ubus object", "method", Path+"."+r.Method,
 				"argument", wrong.name, "value", wrong.value, "want", wrong.want, "user", r.User)
+			// A caller may show this; an error means that it is gone.
+			_ = r.Reply(ubus.Table{{Name: "error", Value: wrong.Error()}})
 			r.Done(ubus.StatusInvalidArgument)
 		case ctx.Err() != nil: // the daemon ends, or the caller's connection did
 			r.Done(ubus.StatusTimeout)

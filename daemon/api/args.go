@@ -16,6 +16,7 @@ import (
 const (
 	maxListed = store.MaxTerms // MACs or hostnames in one call
 	maxString = 255            // bytes of one name
+	maxURL    = 4096           // bytes of a URL, of which its host is meant
 	maxCursor = 1024           // bytes of a cursor
 	maxLogged = 100            // bytes of a wrong value in the log
 )
@@ -52,20 +53,13 @@ func given(args ubus.Table, name string) (any, bool) {
 	return v, ok
 }
 
-// boolean reads a bool, the integers 0 and 1, or one of their usual spellings.
+// boolean reads a bool, the numbers 0 and 1, or one of their usual spellings.
 func boolean(args ubus.Table, name string, otherwise bool) (bool, error) {
 	v, ok := given(args, name)
 	if !ok {
 		return otherwise, nil
 	}
-	if b, ok := v.(bool); ok {
-		return b, nil
-	}
-	s, _ := v.(string)
-	if n, ok := ubus.AsInt(v); ok {
-		s = strconv.FormatInt(n, 10)
-	}
-	switch strings.ToLower(s) {
+	switch strings.ToLower(fmt.Sprint(v)) {
 	case "1", "true", "yes", "on":
 		return true, nil
 	case "0", "false", "no", "off":
@@ -74,13 +68,27 @@ func boolean(args ubus.Table, name string, otherwise bool) (bool, error) {
 	return false, wrong(name, v, "true or false")
 }
 
-// integer reads an integer of any width, or digits in a string.
+// number is the integer that a number is, of any width; a double, as JavaScript has
+// them, is cut to whole numbers.
+func number(v any) (n int64, ok bool) {
+	f, ok := v.(float64)
+	if !ok {
+		return ubus.AsInt(v)
+	}
+	const limit = 1 << 63
+	if !(-limit <= f && f < limit) { // nor is NaN
+		return 0, false
+	}
+	return int64(f), true
+}
+
+// integer reads a number, or digits in a string.
 func integer(args ubus.Table, name string, otherwise int64, want string) (int64, error) {
 	v, ok := given(args, name)
 	if !ok {
 		return otherwise, nil
 	}
-	if n, ok := ubus.AsInt(v); ok {
+	if n, ok := number(v); ok {
 		return n, nil
 	}
 	if s, ok := v.(string); ok {
@@ -122,7 +130,7 @@ func moment(args ubus.Table, name string, now time.Time, loc *time.Location) (bo
 		return bound{}, nil
 	}
 	s, isString := v.(string)
-	if n, ok := ubus.AsInt(v); ok {
+	if n, ok := number(v); ok {
 		s = strconv.FormatInt(n, 10)
 	} else if !isString {
 		return bound{}, wrong(name, v, want)
@@ -141,8 +149,9 @@ func moment(args ubus.Table, name string, now time.Time, loc *time.Location) (bo
 }
 
 // list reads an array of strings, or one string whose parts are separated by
-// white space. It is nil only if the argument is absent or an empty array.
-func list(args ubus.Table, name, want string) ([]string, error) {
+// white space, each of at most so many bytes. It is nil only if the argument is absent
+// or an empty array.
+func list(args ubus.Table, name, want string, longest int) ([]string, error) {
 	v, ok := given(args, name)
 	if !ok {
 		return nil, nil
@@ -169,7 +178,7 @@ func list(args ubus.Table, name, want string) ([]string, error) {
 		return nil, wrong(name, fmt.Sprintf("%d values", len(parts)), fmt.Sprintf("at most %d", maxListed))
 	}
 	for _, p := range parts {
-		if len(p) > maxString || !utf8.ValidString(p) {
+		if len(p) > longest || !utf8.ValidString(p) {
 			return nil, wrong(name, strings.ToValidUTF8(p, "?"), want)
 		}
 	}

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"math"
+	"net/netip"
 	"reflect"
 	"strings"
 	"testing"
@@ -26,7 +28,14 @@ func TestQueryArguments(t *testing.T) {
 		return def(func(q *store.Query) { q.Start, q.End = start, end })
 	}
 	macs := func(m ...client.MAC) *store.Query {
-		return def(func(q *store.Query) { q.MACs = m })
+		return def(func(q *store.Query) {
+			for _, m := range m {
+				q.Clients = append(q.Clients, client.ID{MAC: m})
+			}
+		})
+	}
+	peer := func(a string) *store.Query {
+		return def(func(q *store.Query) { q.Clients = []client.ID{{Addr: netip.MustParseAddr(a)}} })
 	}
 	hosts := func(h ...string) *store.Query {
 		return def(func(q *store.Query) { q.Hostnames = h })
@@ -62,6 +71,10 @@ func TestQueryArguments(t *testing.T) {
 		{`{"mac":["LAPTOP"," 00:01:02:03:04:05 "]}`, macs(laptop)},
 		{`{"mac":"laptop"}`, macs(laptop)},
 		{`{"mac":["nobody","laptop"]}`, macs(laptop)},
+		{`{"mac":"10.8.0.2"}`, peer("10.8.0.2")},
+		{`{"mac":["::ffff:10.8.0.2","10.8.0.2"]}`, peer("10.8.0.2")},
+		{`{"mac":"FD00:8:0:0::2"}`, peer("fd00:8::2")},
+		{`{"mac":["10.8.0.300","laptop"]}`, macs(laptop)},
 		{`{"mac":[]}`, def(nil)},
 		{`{"mac":"nobody"}`, nil},
 		{`{"mac":["nobody"]}`, nil},
@@ -69,7 +82,19 @@ func TestQueryArguments(t *testing.T) {
 		{`{"hostname":"example.org"}`, hosts("example.org")},
 		{`{"hostname":["example.org","203.0.113.7"]}`, hosts("example.org", "203.0.113.7")},
 		{`{"hostname":"example.org example.net"}`, hosts("example.org", "example.net")},
+		{`{"hostname":"EXAMPLE.org."}`, hosts("example.org")},
+		{`{"hostname":["*.example.org","háčkyčárky.cz","*.ČESKO.cz."]}`, hosts("example.org", "xn--hkyrky-ptac70bc.cz", "xn--esko-fua.cz")},
+		{`{"hostname":"https://anna:secret@shop.example:8443/x?y"}`, hosts("shop.example")},
+		{`{"hostname":"https://shop.example/` + strings.Repeat("x", 2000) + `"}`, hosts("shop.example")},
+		{`{"hostname":["2001:DB8::1","[2001:db8::2]:443"]}`, hosts("2001:db8::1", "2001:db8::2")},
+		{`{"hostname":"FACEBOOK"}`, hosts("facebook", "facebook.com")},
+		{`{"hostname":["Amazon Web Services"]}`, hosts("amazonaws.com")},
 
+		{`{"start":1567561062.9}`, window(1567561062000, 0)},
+		{`{"start":-3600.5,"end":4294967296.0}`, window(nowMS-3600_000, 4294967296000)},
+		{`{"limit":7.9}`, def(func(q *store.Query) { q.Limit = 7 })},
+		{`{"limit":1e12}`, def(nil)},
+		{`{"filter":0.0}`, def(func(q *store.Query) { q.All = true })},
 		{`{"filter":true}`, def(nil)},
 		{`{"filter":1}`, def(nil)},
 		{`{"filter":false}`, def(func(q *store.Query) { q.All = true })},
@@ -122,11 +147,16 @@ func TestWrongArguments(t *testing.T) {
 	}{
 		{"query", `{"start":"yesterday"}`, []string{"argument=start", "value=yesterday", "dd-mm-yyyy"}},
 		{"query", `{"start":true}`, []string{"argument=start", "value=true"}},
-		{"query", `{"start":1.5}`, []string{"argument=start", "value=1.5"}},
+		{"query", `{"start":1e300}`, []string{"argument=start", "value=1e+300"}},
+		{"query", `{"start":"1567561062.5"}`, []string{"argument=start", "value=1567561062.5"}},
+		{"query", `{"end":9223372036854775808.0}`, []string{"argument=end"}},
+		{"query", `{"limit":0.9}`, []string{"argument=limit", "1 to 10000"}},
+		{"query", `{"limit":1e19}`, []string{"argument=limit", "value=1e+19"}},
+		{"query", `{"filter":0.5}`, []string{"argument=filter", "value=0.5"}},
 		{"query", `{"start":{"a":1}}`, []string{"argument=start"}},
 		{"query", `{"end":"31-02-2020"}`, []string{"argument=end", "value=31-02-2020"}},
 		{"query", `{"end":253402300800}`, []string{"argument=end", "value=253402300800"}},
-		{"query", `{"mac":7}`, []string{"argument=mac", "value=7", "MAC addresses or names"}},
+		{"query", `{"mac":7}`, []string{"argument=mac", "value=7", "MAC addresses, names"}},
 		{"query", `{"mac":[7]}`, []string{"argument=mac"}},
 		{"query", `{"mac":[""]}`, []string{"argument=mac"}},
 		{"query", `{"mac":" "}`, []string{"argument=mac"}},
@@ -134,6 +164,11 @@ func TestWrongArguments(t *testing.T) {
 		{"query", `{"mac":"` + strings.Repeat("x ", 257) + `"}`, []string{"argument=mac", "257", "at most 256"}},
 		{"query", `{"hostname":{"a":"b"}}`, []string{"argument=hostname"}},
 		{"query", `{"hostname":"."}`, []string{"argument=hostname"}},
+		{"query", `{"hostname":["example.org","foo bar"]}`, []string{"argument=hostname", `value="foo bar"`, "a host name such as example.org, or an IP address, or the name of a service"}},
+		{"query", `{"hostname":"203.0.113.0/24"}`, []string{"argument=hostname", "value=203.0.113.0/24"}},
+		{"query", `{"hostname":"user:pw@shop.example"}`, []string{"argument=hostname"}},
+		{"query", `{"hostname":"https://shop.example/` + strings.Repeat("x", 5000) + `"}`, []string{"argument=hostname"}},
+		{"summary", `{"hostname":"a..b"}`, []string{"argument=hostname", "value=a..b"}},
 		{"query", `{"filter":"maybe"}`, []string{"argument=filter", "value=maybe", "true or false"}},
 		{"query", `{"filter":2}`, []string{"argument=filter", "value=2"}},
 		{"query", `{"aggregate":[]}`, []string{"argument=aggregate"}},
@@ -174,13 +209,21 @@ func TestWrongArguments(t *testing.T) {
 func TestIntegerTypes(t *testing.T) {
 	rec := &recorder{}
 	r := newRig(t, Config{Store: rec})
-	for _, v := range []any{int16(7), int32(7), int64(7), ubus.Int8(7), "7"} {
+	for _, v := range []any{int16(7), int32(7), int64(7), ubus.Int8(7), 7.0, 7.999, "7"} {
 		rec.query = nil
 		if _, err := r.call(t, "query", ubus.Table{{Name: "limit", Value: v}, {Name: "start", Value: v}}); err != nil {
 			t.Errorf("%T: %v", v, err)
 		} else if rec.query.Limit != 7 || rec.query.Start != 7000 {
 			t.Errorf("%T: %+v", v, rec.query)
 		}
+	}
+	for _, v := range []any{math.NaN(), math.Inf(1), math.Inf(-1), float64(1 << 63), -1e19, 1e300} {
+		for _, name := range []string{"limit", "start", "end"} {
+			_, err := r.call(t, "query", ubus.Table{{Name: name, Value: v}})
+			wantStatus(t, err, ubus.StatusInvalidArgument)
+		}
+		_, err := r.call(t, "forget", ubus.Table{{Name: "before", Value: v}})
+		wantStatus(t, err, ubus.StatusInvalidArgument)
 	}
 }
 
@@ -190,7 +233,7 @@ func FuzzList(f *testing.F) {
 	f.Add("", "\x00\xff")
 	f.Fuzz(func(t *testing.T, one, element string) {
 		for _, v := range []any{one, ubus.Array{element, one}, ubus.Array{}} {
-			got, err := list(ubus.Table{{Name: "mac", Value: v}}, "mac", "names")
+			got, err := list(ubus.Table{{Name: "mac", Value: v}}, "mac", "names", maxString)
 			if err != nil {
 				if !strings.Contains(err.Error(), "mac") {
 					t.Errorf("error %q does not name the argument", err)

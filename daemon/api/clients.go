@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -17,8 +18,8 @@ import (
 // traffic is the time over which clients' bytes are summed.
 const traffic = 24 * time.Hour
 
-// clients lists the devices that were seen lately and those with flows in the
-// last 24 hours; the named ones first.
+// clients lists the devices that were seen lately and the clients with flows in the
+// last 24 hours; the named ones first. One without a MAC is its address.
 func (a *API) clients(ctx context.Context, _ ubus.Table, b *ubus.Builder) error {
 	totals, err := a.Store.Totals(ctx, a.now().Add(-traffic).UnixMilli())
 	if err != nil {
@@ -29,16 +30,20 @@ func (a *API) clients(ctx context.Context, _ ubus.Table, b *ubus.Builder) error 
 	for _, d := range devices {
 		seen[d.MAC] = true
 	}
-	for m, t := range totals {
-		if !seen[m] {
-			d := client.Device{MAC: m, Random: m.IsLocal() && !m.IsGroup(), FirstSeen: t.First, LastSeen: t.Last}
-			d.Name, d.NameSource = a.Clients.Name(m)
-			devices = append(devices, d)
+	for id, t := range totals {
+		if seen[id.MAC] {
+			continue
 		}
+		d := client.Device{MAC: id.MAC, Random: id.MAC.IsLocal() && !id.MAC.IsGroup(), FirstSeen: t.First, LastSeen: t.Last}
+		d.Name, d.NameSource = a.Clients.Name(id.MAC)
+		if id.Addr.IsValid() {
+			d.Addresses = []netip.Addr{id.Addr}
+		}
+		devices = append(devices, d)
 	}
 	slices.SortFunc(devices, func(x, y client.Device) int {
 		return cmp.Or(cmp.Compare(b2i(x.Name == ""), b2i(y.Name == "")),
-			strings.Compare(strings.ToLower(x.Name), strings.ToLower(y.Name)), bytes.Compare(x.MAC[:], y.MAC[:]))
+			strings.Compare(strings.ToLower(x.Name), strings.ToLower(y.Name)), bytes.Compare(x.MAC[:], y.MAC[:]), x.Address().Compare(y.Address()))
 	})
 	b.Array("clients")
 	for i := range devices {
@@ -47,7 +52,7 @@ func (a *API) clients(ctx context.Context, _ ubus.Table, b *ubus.Builder) error 
 			b.Bool("truncated", true)
 			return nil
 		}
-		appendClient(b, &devices[i], totals[devices[i].MAC])
+		appendClient(b, &devices[i], totals[client.IDOf(devices[i].MAC, devices[i].Address())])
 	}
 	b.Close()
 	return nil

@@ -6,6 +6,7 @@ import (
 
 	"pakon/daemon/client"
 	"pakon/daemon/store"
+	"pakon/lists/hostname"
 	"pakon/ubus"
 )
 
@@ -27,21 +28,19 @@ func (a *API) filter(args ubus.Table) (w window, err error) {
 	}
 	w.Start, w.End = w.start.ms, w.end.ms
 	w.none = w.End > 0 && w.Start >= w.End
-	names, err := list(args, "mac", "MAC addresses or names of clients")
+	names, err := list(args, "mac", wantClients, maxString)
 	if err != nil {
 		return w, err
 	}
-	w.MACs = a.macs(names)
-	if len(w.MACs) > maxListed {
-		return w, wrong("mac", fmt.Sprintf("%d devices", len(w.MACs)), fmt.Sprintf("at most %d", maxListed))
+	for _, name := range names {
+		w.Clients = addClients(w.Clients, a.clientsOf(name))
 	}
-	w.none = w.none || len(names) > 0 && len(w.MACs) == 0
-	if w.Hostnames, err = hostnames(args); err != nil {
+	if len(w.Clients) > maxListed {
+		return w, wrong("mac", fmt.Sprintf("%d devices", len(w.Clients)), fmt.Sprintf("at most %d", maxListed))
+	}
+	w.none = w.none || len(names) > 0 && len(w.Clients) == 0
+	if w.Hostnames, err = a.hostnames(args); err != nil {
 		return w, err
-	}
-	known := a.Lists()
-	for _, h := range w.Hostnames {
-		w.Hostnames = append(w.Hostnames, known.ByLabel(h)...)
 	}
 	hide, err := boolean(args, "filter", true)
 	if err != nil {
@@ -56,30 +55,80 @@ func (a *API) filter(args ubus.Table) (w window, err error) {
 	return w, nil
 }
 
-// hostnames reads names of far ends.
-func hostnames(args ubus.Table) ([]string, error) {
-	names, err := list(args, "hostname", "host names")
-	if slices.Contains(names, ".") {
-		err = wrong("hostname", ".", "host names")
+const (
+	wantClients = "MAC addresses, names of clients, or addresses of those without a MAC"
+	wantHosts   = hostname.Want + ", or the name of a service such as Facebook"
+)
+
+// hostnames reads names of far ends. A service that is called so is meant, too.
+func (a *API) hostnames(args ubus.Table) ([]string, error) {
+	given, err := list(args, "hostname", wantHosts, maxURL)
+	if err != nil || given == nil {
+		return nil, err
 	}
-	return names, err
+	known := a.Lists()
+	var names []string
+	for _, g := range given {
+		keys := known.ByLabel(g)
+		name, ok := hostname.Parse(g)
+		if !ok && len(keys) == 0 {
+			return nil, wrong("hostname", g, wantHosts)
+		}
+		if ok {
+			names = append(names, name)
+		}
+		names = append(names, keys...)
+	}
+	if len(names) > maxListed {
+		return nil, wrong("hostname", fmt.Sprintf("%d names", len(names)), fmt.Sprintf("at most %d", maxListed))
+	}
+	return names, nil
 }
 
-// macs are the addresses of clients given by address or name, each once.
-func (a *API) macs(names []string) []client.MAC {
-	var macs []client.MAC
-	for _, n := range names {
-		found := a.Clients.ByName(n)
-		if m, err := client.ParseMAC(n); err == nil {
-			found = []client.MAC{m}
+// clientsOf are the clients that are meant by a MAC, an address or a name.
+func (a *API) clientsOf(name string) []client.ID {
+	if id, ok := client.ParseID(name); ok {
+		return []client.ID{id}
+	}
+	var ids []client.ID
+	for _, m := range a.Clients.ByName(name) {
+		ids = append(ids, client.ID{MAC: m})
+	}
+	return ids
+}
+
+// addClients appends those that are not there yet.
+func addClients(to, ids []client.ID) []client.ID {
+	for _, id := range ids {
+		if !slices.Contains(to, id) {
+			to = append(to, id)
 		}
-		for _, m := range found {
-			if !slices.Contains(macs, m) {
-				macs = append(macs, m)
+	}
+	return to
+}
+
+// elsewhere is the error for one who finds nothing by the address of a device, which is
+// known by its MAC; nil if none of the clients is given so.
+func (a *API) elsewhere(ids []client.ID) error {
+	for _, id := range ids {
+		if !id.Addr.IsValid() {
+			continue
+		}
+		for _, d := range a.Clients.Devices() {
+			if slices.Contains(d.Addresses, id.Addr) {
+				return wrong("mac", id.Addr.String(), wantClients+": this is an address of "+describe(&d))
 			}
 		}
 	}
-	return macs
+	return nil
+}
+
+// describe tells which device it is.
+func describe(d *client.Device) string {
+	if d.Name == "" {
+		return d.MAC.String()
+	}
+	return fmt.Sprintf("%s (%s)", d.MAC, bounded(d.Name))
 }
 
 // limit reads how many flows or rows are wanted at most.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"pakon/daemon/client"
 	"pakon/daemon/store"
 	"pakon/ubus"
 )
@@ -38,32 +39,52 @@ func (a *API) forget(ctx context.Context, args ubus.Table, b *ubus.Builder) erro
 	if err != nil {
 		return fmt.Errorf("forgetting flows: %w", err)
 	}
+	if deleted == 0 {
+		if err := a.elsewhere(f.Clients); err != nil {
+			return err
+		}
+	}
 	b.Int("deleted", deleted)
 	return nil
 }
 
+// maxNamed is how many devices an error names.
+const maxNamed = 16
+
+func several(ids []client.ID) string {
+	var macs []string
+	for _, id := range ids[:min(len(ids), maxNamed)] {
+		macs = append(macs, id.MAC.String())
+	}
+	if len(ids) > maxNamed {
+		macs = append(macs, "...")
+	}
+	return strings.Join(macs, ", ")
+}
+
 // readForgetting reads what is to be forgotten. A name that no client has is
-// wrong: who misspells it is to know that nothing was deleted.
+// wrong: who misspells it is to know that nothing was deleted. So is one that
+// several have given themselves: nobody's flows are deleted for another's.
 func (a *API) readForgetting(args ubus.Table) (f store.Forgetting, err error) {
-	clients, err := list(args, "mac", "MAC addresses or names of clients")
+	clients, err := list(args, "mac", wantClients, maxString)
 	if err != nil {
 		return f, err
 	}
 	for _, c := range clients {
-		macs := a.macs([]string{c})
-		if len(macs) == 0 {
-			return f, wrong("mac", c, "MAC addresses or names of clients: no client has this name")
+		ids := a.clientsOf(c)
+		if len(ids) == 0 {
+			return f, wrong("mac", c, wantClients+": no client has this name")
 		}
-		f.MACs = append(f.MACs, macs...)
+		if _, exact := client.ParseID(c); !exact && a.Clients.Shared(c) {
+			return f, wrong("mac", c, "the MAC address of the one that is meant: these call themselves so: "+several(ids))
+		}
+		f.Clients = addClients(f.Clients, ids)
 	}
-	if len(f.MACs) > maxListed {
-		return f, wrong("mac", fmt.Sprintf("%d devices", len(f.MACs)), fmt.Sprintf("at most %d", maxListed))
+	if len(f.Clients) > maxListed {
+		return f, wrong("mac", fmt.Sprintf("%d devices", len(f.Clients)), fmt.Sprintf("at most %d", maxListed))
 	}
-	if f.Hostnames, err = hostnames(args); err != nil {
+	if f.Hostnames, err = a.hostnames(args); err != nil {
 		return f, err
-	}
-	for i, h := range f.Hostnames {
-		f.Hostnames[i] = strings.ToLower(strings.TrimSuffix(h, "."))
 	}
 	before, err := moment(args, "before", a.now(), a.Location())
 	if err != nil {
@@ -77,7 +98,7 @@ func (a *API) readForgetting(args ubus.Table) (f store.Forgetting, err error) {
 	for _, g := range []struct {
 		name string
 		ok   bool
-	}{{"mac", f.MACs != nil}, {"hostname", f.Hostnames != nil}, {"before", f.Before > 0}, {"all", f.All}} {
+	}{{"mac", f.Clients != nil}, {"hostname", f.Hostnames != nil}, {"before", f.Before > 0}, {"all", f.All}} {
 		if g.ok {
 			given = append(given, g.name)
 		}

@@ -3,16 +3,19 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"pakon/daemon/client"
+	"pakon/daemon/client/lease"
 	"pakon/daemon/flow"
 	"pakon/daemon/store"
 	"pakon/ubus"
@@ -215,7 +218,10 @@ func TestArchiveAndBackup(t *testing.T) {
 
 func TestForget(t *testing.T) {
 	var got *store.Forgetting
-	r := newRig(t, Config{Store: &recorder{}, Forget: func(_ context.Context, f store.Forgetting) (int64, error) {
+	devices := client.New(slog.New(slog.DiscardHandler))
+	devices.SetHosts([]client.Host{{Name: "Laptop", MACs: []client.MAC{laptop}}, {Name: "printer", MACs: []client.MAC{{0, 3}}}})
+	devices.SetLeases([]lease.Lease{{MAC: client.MAC{0, 1}, Name: "KP115"}, {MAC: client.MAC{0, 2}, Name: "KP115"}, {MAC: client.MAC{0, 4}, Name: "Printer"}})
+	r := newRig(t, Config{Store: &recorder{}, Clients: devices, Forget: func(_ context.Context, f store.Forgetting) (int64, error) {
 		got = &f
 		return 42, nil
 	}})
@@ -223,10 +229,16 @@ func TestForget(t *testing.T) {
 		args string
 		want store.Forgetting
 	}{
-		{`{"mac":"laptop"}`, store.Forgetting{MACs: []client.MAC{laptop}}},
-		{`{"mac":["laptop","02-11-22-33-44-55"],"hostname":"","all":false,"ubus_rpc_session":"x"}`, store.Forgetting{MACs: []client.MAC{laptop, phone}}},
+		{`{"mac":"laptop"}`, store.Forgetting{Clients: []client.ID{{MAC: laptop}}}},
+		{`{"mac":["laptop","02-11-22-33-44-55"],"hostname":"","all":false,"ubus_rpc_session":"x"}`, store.Forgetting{Clients: []client.ID{{MAC: laptop}, {MAC: phone}}}},
 		{`{"hostname":"Example.ORG."}`, store.Forgetting{Hostnames: []string{"example.org"}}},
 		{`{"hostname":["a.test","2001:DB8::1"]}`, store.Forgetting{Hostnames: []string{"a.test", "2001:db8::1"}}},
+		{`{"hostname":"https://www.Háčkyčárky.cz/x"}`, store.Forgetting{Hostnames: []string{"www.xn--hkyrky-ptac70bc.cz"}}},
+		{`{"hostname":["Facebook"]}`, store.Forgetting{Hostnames: []string{"facebook", "facebook.com"}}},
+		{`{"mac":["10.8.0.2","FD00:8::0:2"]}`, store.Forgetting{Clients: []client.ID{{Addr: netip.MustParseAddr("10.8.0.2")}, {Addr: netip.MustParseAddr("fd00:8::2")}}}},
+		{`{"mac":"Printer"}`, store.Forgetting{Clients: []client.ID{{MAC: client.MAC{0, 3}}}}},
+		{`{"mac":["printer 00:00"]}`, store.Forgetting{Clients: []client.ID{{MAC: client.MAC{0, 4}}}}},
+		{`{"before":1567561062.75}`, store.Forgetting{Before: 1567561062000}},
 		{`{"before":"-1d"}`, store.Forgetting{Before: nowMS - 86400_000}},
 		{`{"before":1567561062}`, store.Forgetting{Before: 1567561062000}},
 		{`{"all":true,"mac":[]}`, store.Forgetting{All: true}},
@@ -248,6 +260,9 @@ func TestForget(t *testing.T) {
 		{`{"mac":["laptop","nobody"]}`, "value=nobody"},
 		{`{"mac":7}`, "argument=mac"},
 		{`{"hostname":"."}`, "argument=hostname"},
+		{`{"hostname":["a.test","foo bar"]}`, `value="foo bar"`},
+		{`{"mac":"KP115"}`, "00:01:00:00:00:00, 00:02:00:00:00:00"},
+		{`{"all":1.5}`, "argument=all"},
 		{`{"before":"soon"}`, "argument=before"},
 		{`{"all":"perhaps"}`, "argument=all"},
 	} {
@@ -256,6 +271,91 @@ func TestForget(t *testing.T) {
 		if log := r.log.take(); got != nil || strings.Count(log, "\n") != 1 || !strings.Contains(log, tt.log) {
 			t.Errorf("%s: forgets %+v, log %q", tt.args, got, log)
 		}
+	}
+}
+
+// TestWhoIsMeant: whose flows a word of the owner's finds, and how they are told apart.
+func TestWhoIsMeant(t *testing.T) {
+	stranger, plug, other := client.MAC{0x50, 0xc7, 0xbf, 0, 0, 0x21}, client.MAC{0x50, 0xc7, 0xbf, 0, 0, 0x31}, client.MAC{0x50, 0xc7, 0xbf, 0, 0, 0x32}
+	devices := client.New(slog.New(slog.DiscardHandler))
+	devices.SetHosts([]client.Host{{Name: "printer", MACs: []client.MAC{laptop}}})
+	devices.SetLeases([]lease.Lease{{MAC: stranger, Name: "Printer"}, {MAC: plug, Name: "KP115"}, {MAC: other, Name: "kp115"}})
+	devices.Seen(laptop, netip.MustParseAddr("192.168.1.10"), "br-lan", nowMS)
+	var flows []flow.Flow
+	for i, id := range []client.ID{{MAC: laptop}, {MAC: stranger}, {MAC: plug}, {MAC: other},
+		{Addr: netip.MustParseAddr("10.8.0.2")}, {Addr: netip.MustParseAddr("10.8.0.3")}, {Addr: netip.MustParseAddr("fd00:8::2")}} {
+		flows = append(flows, aFlow(time.Hour, func(f *flow.Flow) {
+			f.Client, f.Sent = id.MAC, uint64(i+1)
+			if id.Addr.IsValid() {
+				f.ClientAddr = id.Addr
+			}
+		}))
+	}
+	forgets := func(context.Context, store.Forgetting) (int64, error) { return 0, nil }
+	r := newRig(t, Config{Clients: devices, Store: openStore(t, flows...), Forget: forgets})
+	for args, want := range map[string]string{
+		`{}`:                             "printer=1 Printer 00:21=2 KP115 00:31=3 kp115 00:32=4 10.8.0.2=5 10.8.0.3=6 fd00:8::2=7",
+		`{"mac":"printer"}`:              "printer=1",
+		`{"mac":["PRINTER 00:21"]}`:      "Printer 00:21=2",
+		`{"mac":"kp115"}`:                "KP115 00:31=3 kp115 00:32=4",
+		`{"mac":["KP115 00:32"]}`:        "kp115 00:32=4",
+		`{"mac":"10.8.0.2"}`:             "10.8.0.2=5",
+		`{"mac":"::ffff:10.8.0.3"}`:      "10.8.0.3=6",
+		`{"mac":["FD00:8:0::2","kp"]}`:   "fd00:8::2=7",
+		`{"mac":"10.8.0.2 printer"}`:     "printer=1 10.8.0.2=5",
+		`{"mac":"10.8.0.9"}`:             "",
+		`{"mac":"192.168.1.10 printer"}`: "printer=1",
+	} {
+		reply, err := r.json(t, "query", args)
+		if err != nil {
+			t.Errorf("%s: %v", args, err)
+			continue
+		}
+		var got []string
+		rows, _ := reply.Array("flows")
+		for _, v := range rows {
+			name, _ := v.(ubus.Table).String("client")
+			sent, _ := v.(ubus.Table).Int("sent")
+			got = append(got, fmt.Sprintf("%s=%d", name, sent))
+		}
+		slices.SortFunc(got, func(a, b string) int { return strings.Compare(a[strings.Index(a, "="):], b[strings.Index(b, "="):]) })
+		if s := strings.Join(got, " "); s != want {
+			t.Errorf("%s: %s, want %s", args, s, want)
+		}
+		sums, err := r.json(t, "summary", args)
+		if rows, _ := sums.Array("rows"); err != nil || len(rows) != len(got) {
+			t.Errorf("%s: %d rows, want %d, %v", args, len(rows), len(got), err)
+		}
+	}
+	// Who gives the address of a device finds nothing by it, and is told why.
+	for _, method := range []string{"query", "summary", "forget"} {
+		reply, err := r.json(t, method, `{"mac":"192.168.1.10"}`)
+		wantStatus(t, err, ubus.StatusInvalidArgument)
+		if said, _ := reply.String("error"); !strings.Contains(said, "an address of 00:01:02:03:04:05 (printer)") {
+			t.Errorf("%s: the error is %q", method, said)
+		}
+	}
+	if reply, err := r.json(t, "forget", `{"mac":"10.8.0.9"}`); err != nil {
+		t.Errorf("nobody's address: %v, %v", reply, err)
+	}
+	reply, err := r.json(t, "clients", `{}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	rows, _ := reply.Array("clients")
+	for _, v := range rows {
+		row := v.(ubus.Table)
+		name, _ := row.String("name")
+		mac, _ := row.String("mac")
+		addresses, _ := row.Array("addresses")
+		sent, _ := row.Int("sent")
+		got = append(got, fmt.Sprint(name, "|", mac, "|", addresses, "|", sent))
+	}
+	want := []string{"KP115 00:31|50:c7:bf:00:00:31|[]|3", "kp115 00:32|50:c7:bf:00:00:32|[]|4", "printer|00:01:02:03:04:05|[192.168.1.10]|1",
+		"Printer 00:21|50:c7:bf:00:00:21|[]|2", "||[10.8.0.2]|5", "||[10.8.0.3]|6", "||[fd00:8::2]|7"}
+	if !slices.Equal(got, want) {
+		t.Errorf("clients\n%q, want\n%q", got, want)
 	}
 }
 

@@ -35,7 +35,8 @@ func (a *API) NotifyClient(d client.Device) error {
 }
 
 // Stored tells subscribers of flows that were stored: "flows", in the form of
-// the method query and with "hidden", and "before", how many were told earlier,
+// the method query, with "hidden" and with the "alias" of the client, if it has one
+// (see Clients), and "before", how many were told earlier,
 // by which those who listen notice what the bus has lost. A connection that
 // goes on is told of when it is first stored and when it is over. It is called
 // by one goroutine and costs next to nothing while nobody listens.
@@ -91,6 +92,9 @@ func (a *API) notifyFlows(flows []flow.Flow, before int64) error {
 		}
 		a.appendFlow(&b, &row)
 		n.appendHidden(&b, &row)
+		if alias := a.Clients.Alias(f.Client); alias != "" {
+			b.String("alias", bounded(alias))
+		}
 		b.Close()
 		n.use(row.Group)
 	}

@@ -44,7 +44,7 @@ func (a *API) query(ctx context.Context, args ubus.Table, b *ubus.Builder) error
 	if err != nil {
 		return err
 	}
-	next := ""
+	next, empty := "", q.Cursor == ""
 	n := names{lists: a.Lists()}
 	b.Array("flows")
 	for !w.none {
@@ -68,10 +68,16 @@ func (a *API) query(ctx context.Context, args ubus.Table, b *ubus.Builder) error
 			b.Close()
 			n.use(r.Group)
 		}
+		empty = empty && len(page.Rows) == 0
 		next, q.Cursor = page.Next, page.Next
 		left -= len(page.Rows)
 		if next == "" || len(page.Rows) == 0 || left <= 0 || b.Len() >= replyBytes {
 			break
+		}
+	}
+	if empty {
+		if err := a.elsewhere(w.Clients); err != nil {
+			return err
 		}
 	}
 	b.Close()

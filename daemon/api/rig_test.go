@@ -163,6 +163,9 @@ func (testLists) ByLabel(label string) []string {
 	if strings.EqualFold(label, "Facebook") {
 		return []string{"facebook.com"}
 	}
+	if label == "Amazon Web Services" {
+		return []string{"amazonaws.com"}
+	}
 	return nil
 }
 
@@ -228,7 +231,7 @@ func (r *recorder) Summary(_ context.Context, q store.SummaryQuery) ([]store.Sum
 	return nil, r.err
 }
 
-func (r *recorder) Totals(_ context.Context, since int64) (map[client.MAC]store.Total, error) {
+func (r *recorder) Totals(_ context.Context, since int64) (map[client.ID]store.Total, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.since = since

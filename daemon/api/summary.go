@@ -43,6 +43,11 @@ func (a *API) summary(ctx context.Context, args ubus.Table, b *ubus.Builder) err
 			return fmt.Errorf("summing flows: %w", err)
 		}
 	}
+	if len(rows) == 0 {
+		if err := a.elsewhere(w.Clients); err != nil {
+			return err
+		}
+	}
 	b.Array("rows")
 	names := names{lists: a.Lists()}
 	n := 0
@@ -65,7 +70,7 @@ func summaryKeys(args ubus.Table) ([]string, error) {
 	if s, ok := args.String("by"); ok {
 		args = ubus.Table{{Name: "by", Value: strings.ReplaceAll(s, ",", " ")}}
 	}
-	by, err := list(args, "by", want)
+	by, err := list(args, "by", want, maxString)
 	if err != nil {
 		return nil, err
 	}

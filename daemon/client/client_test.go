@@ -29,6 +29,24 @@ func TestParseMAC(t *testing.T) {
 	}
 }
 
+func TestParseID(t *testing.T) {
+	for s, want := range map[string]ID{
+		"00-1B-44-11-3A-B7": {MAC: mac(t, "00:1b:44:11:3a:b7")},
+		"10.8.0.2":          {Addr: netip.MustParseAddr("10.8.0.2")},
+		"::ffff:10.8.0.2":   {Addr: netip.MustParseAddr("10.8.0.2")},
+		"FD00:8:0:0::2":     {Addr: netip.MustParseAddr("fd00:8::2")},
+	} {
+		if got, ok := ParseID(s); !ok || got != want {
+			t.Errorf("%q is read as %v, %v", s, got, ok)
+		}
+	}
+	for _, s := range []string{"", "printer", "10.8.0.300", "10.8.0", "fe80::2%wg0", "00:1b:44:11:3a"} {
+		if got, ok := ParseID(s); ok {
+			t.Errorf("%q is read as %v, want none", s, got)
+		}
+	}
+}
+
 func TestMACKinds(t *testing.T) {
 	tests := []struct {
 		mac                string

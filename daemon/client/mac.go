@@ -3,7 +3,36 @@ package client
 import (
 	"encoding/hex"
 	"fmt"
+	"net/netip"
 )
+
+// ID tells a client from others: its MAC, or, of one that has none (a peer of
+// WireGuard) or whose MAC is not known, its address. Neither stands for all that have
+// no MAC.
+type ID struct {
+	MAC  MAC
+	Addr netip.Addr // without a zone; invalid if there is a MAC
+}
+
+// IDOf is the ID of the client that has a MAC, which may be zero, and an address.
+func IDOf(m MAC, a netip.Addr) ID {
+	if m.IsZero() {
+		return ID{Addr: a.Unmap().WithZone("")}
+	}
+	return ID{MAC: m}
+}
+
+// ParseID reads a MAC or an address.
+func ParseID(s string) (id ID, ok bool) {
+	if m, err := ParseMAC(s); err == nil {
+		return ID{MAC: m}, true
+	}
+	a, err := netip.ParseAddr(s)
+	if err != nil || a.Zone() != "" {
+		return ID{}, false
+	}
+	return IDOf(MAC{}, a), true
+}
 
 // MAC is an Ethernet address (EUI-48). The zero MAC means "unknown".
 type MAC [6]byte

@@ -185,6 +185,7 @@ func TestFates(t *testing.T) {
 	policy := Policy{
 		Interfaces:   []string{"br-lan"},
 		ExcludeMACs:  map[client.MAC]bool{mac(laptopMAC): true},
+		ExcludePeers: map[netip.Addr]bool{netip.MustParseAddr("192.168.1.99"): true, netip.MustParseAddr("192.168.1.10"): true},
 		ExcludeNames: func(n string) bool { return n == "secret.example" },
 		ExcludeAddrs: map[netip.Addr]bool{netip.MustParseAddr("203.0.113.99"): true},
 	}
@@ -205,6 +206,8 @@ func TestFates(t *testing.T) {
 		{"name on another interface", []string{with(browse, func(c *conn) { c.iface = "eth0" }).tls(`"sni":"a.example"`)}, OtherInterface},
 		{"no interface told", []string{with(browse, func(c *conn) { c.iface = "-" }).end()}, Recorded},
 		{"excluded client", []string{with(browse, func(c *conn) { c.srcMAC = laptopMAC }).end()}, ExcludedClient},
+		{"excluded client without a MAC", []string{with(browse, func(c *conn) { c.src, c.srcMAC = "192.168.1.99:50000", "" }).end()}, ExcludedClient},
+		{"another without a MAC", []string{with(browse, func(c *conn) { c.src, c.srcMAC = "192.168.1.98:50000", "" }).end()}, Recorded},
 		{"excluded name", []string{browse.tls(`"sni":"secret.example"`), browse.end()}, ExcludedName},
 		{"excluded address", []string{with(browse, func(c *conn) { c.dst = "203.0.113.99:443" }).end()}, ExcludedName},
 		{"name", []string{browse.tls(`"sni":"a.example"`)}, Named},

@@ -592,6 +592,17 @@ func TestExcluded(t *testing.T) {
 	moved(other, 10, 20)
 	k.after(3 * time.Second)
 	k.expect(t, "and stays so")
+
+	k.SetPolicy(Policy{Interfaces: []string{"br-lan"}, ExcludePeers: map[netip.Addr]bool{
+		netip.MustParseAddr("192.168.1.99"): true, netip.MustParseAddr("192.168.1.10"): true}})
+	peer := k.add(kernelConn(3, TCP, "192.168.1.99:50000", https))
+	moved(peer, 10, 20)
+	k.after(3 * time.Second)
+	k.expect(t, "a client without a MAC, which is left out")
+	known := k.add(kernelConn(4, TCP, "192.168.1.10:50010", https))
+	moved(known, 10, 20)
+	k.after(3 * time.Second)
+	k.expect(t, "a device with an address that is left out for one without a MAC", `running out 443/6 "" 10+20`)
 }
 
 // TestInterfaceNoLongerMonitored: its connections end; they are not begun anew.

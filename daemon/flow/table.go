@@ -47,6 +47,7 @@ type Policy struct {
 	Off          bool                   // nothing is recorded at all
 	Interfaces   []string               // bridges whose clients are recorded
 	ExcludeMACs  map[client.MAC]bool    // clients that are never recorded
+	ExcludePeers map[netip.Addr]bool    // clients without a MAC that are never recorded
 	ExcludeNames func(name string) bool // names that are never recorded; may be nil
 	ExcludeAddrs map[netip.Addr]bool    // far ends that are never recorded
 	// HourOffset is how much after a full hour of UTC the hours of this place
@@ -427,7 +428,7 @@ func (p *Policy) Excludes(f *Flow) bool { return p.excluded(f) != Recorded }
 
 func (p *Policy) excluded(f *Flow) Fate {
 	switch {
-	case p.ExcludeMACs[f.Client]:
+	case p.ExcludeMACs[f.Client], f.Client.IsZero() && p.ExcludePeers[client.IDOf(f.Client, f.ClientAddr).Addr]:
 		return ExcludedClient
 	case f.Name != "" && p.ExcludeNames != nil && p.ExcludeNames(f.Name), p.ExcludeAddrs[f.Remote]:
 		return ExcludedName

@@ -112,7 +112,7 @@ func BenchmarkDay(b *testing.B) {
 		"sent":               {Sort: BySent, Descending: true},
 		"aggregate":          {Aggregate: true, Sort: ByTotal, Descending: true},
 		"hour":               {Filter: Filter{Start: last - 2*3600_000, End: last - 3600_000}},
-		"one client by name": {Filter: Filter{MACs: []client.MAC{flows[0].Client}, Hostnames: []string{"example7.com"}}},
+		"one client by name": {Filter: Filter{Clients: []client.ID{{MAC: flows[0].Client}}, Hostnames: []string{"example7.com"}}},
 	}
 	for name, q := range queries {
 		q.All = true

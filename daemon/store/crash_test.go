@@ -268,7 +268,7 @@ func (c *crashing) resume() {
 
 func (c *crashing) endForgetting() {
 	c.t.Helper()
-	if _, err := c.s.Forget(c.t.Context(), Forgetting{MACs: []client.MAC{c.Forgetting}}); err != nil {
+	if _, err := c.s.Forget(c.t.Context(), Forgetting{Clients: []client.ID{{MAC: c.Forgetting}}}); err != nil {
 		c.t.Fatal(err)
 	}
 	c.Want = maps.Clone(c.Want)

@@ -29,7 +29,7 @@ const cursorSize = 4 * 8
 func (s *Store) fingerprint(q Query) uint64 {
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%d %d %t %t %d %d %t %t %t %v %q", s.identity, q.Sort, q.Descending, q.Aggregate,
-		q.Start, q.End, q.All, q.Out, q.In, q.MACs, q.Hostnames)
+		q.Start, q.End, q.All, q.Out, q.In, q.Clients, q.Hostnames)
 	return h.Sum64()
 }
 

@@ -1153,7 +1153,7 @@ func TestDamagedBlock(t *testing.T) {
 			t.Errorf("day %d: %+v, %v", day, run, err)
 		}
 	}
-	if _, err := s.Forget(t.Context(), Forgetting{MACs: []client.MAC{testMAC(1)}}); err != nil {
+	if _, err := s.Forget(t.Context(), Forgetting{Clients: []client.ID{{MAC: testMAC(1)}}}); err != nil {
 		t.Errorf("nothing can be forgotten: %v", err)
 	}
 }

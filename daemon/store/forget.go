@@ -21,9 +21,9 @@ import (
 // Forgetting says which flows are to be forgotten: of one of its kinds, those of
 // any of its entries.
 type Forgetting struct {
-	MACs      []client.MAC // clients; the zero MAC means those whose MAC is not known
-	Hostnames []string     // as in Filter
-	Before    int64        // what began before, Unix ms; 0: does not matter
+	Clients   []client.ID
+	Hostnames []string // as in Filter
+	Before    int64    // what began before, Unix ms; 0: does not matter
 	All       bool
 }
 
@@ -44,13 +44,13 @@ func (s *Store) Forget(ctx context.Context, what Forgetting) (deleted int64, err
 
 func (s *Store) forget(ctx context.Context, what Forgetting) (deleted int64, err error) {
 	kinds := 0
-	for _, given := range []bool{len(what.MACs) > 0, len(what.Hostnames) > 0, what.Before > 0, what.All} {
+	for _, given := range []bool{len(what.Clients) > 0, len(what.Hostnames) > 0, what.Before > 0, what.All} {
 		if given {
 			kinds++
 		}
 	}
 	if kinds != 1 {
-		return 0, errors.New("one of MACs, hostnames, a time or all is to be said")
+		return 0, errors.New("one of clients, hostnames, a time or all is to be said")
 	}
 	// The archive first: what is in live would be moved there otherwise.
 	a, err := s.attachArchive(ctx, false)
@@ -106,7 +106,7 @@ func (w Forgetting) condition() (condition, error) {
 		c.and("f.id < ?", min(w.Before, maxTime)<<idShift)
 		return c, nil
 	}
-	f := Filter{MACs: w.MACs, Hostnames: w.Hostnames, All: true, Out: true, In: true}.normal()
+	f := Filter{Clients: w.Clients, Hostnames: w.Hostnames, All: true, Out: true, In: true}.normal()
 	return f.condition(1<<63 - 1)
 }
 
@@ -219,9 +219,11 @@ func (s *Store) matcher(what Forgetting) func(*block.Block, *block.Flow) bool {
 		return func(*block.Block, *block.Flow) bool { return true }
 	case what.Before > 0:
 		return func(_ *block.Block, f *block.Flow) bool { return f.Start() < what.Before }
-	case len(what.MACs) > 0:
+	case len(what.Clients) > 0:
+		meant := newClients(what.Clients)
 		return func(b *block.Block, f *block.Flow) bool {
-			return slices.Contains(what.MACs, b.Endpoints[f.Endpoint].MAC)
+			e := &b.Endpoints[f.Endpoint]
+			return meant.has(e.MAC, e.Address)
 		}
 	}
 	hosts := what.hosts()
@@ -246,8 +248,9 @@ func (w Forgetting) Matcher(classify func(string) (group string, hidden bool)) f
 		return func(*flow.Flow) bool { return true }
 	case w.Before > 0:
 		return func(f *flow.Flow) bool { return f.Start < w.Before }
-	case len(w.MACs) > 0:
-		return func(f *flow.Flow) bool { return slices.Contains(w.MACs, f.Client) }
+	case len(w.Clients) > 0:
+		meant := newClients(w.Clients)
+		return func(f *flow.Flow) bool { return meant.has(f.Client, f.ClientAddr) }
 	}
 	hosts := w.hosts()
 	return func(f *flow.Flow) bool {

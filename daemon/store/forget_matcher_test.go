@@ -12,6 +12,7 @@ import (
 // TestForgettingMatcher: what is not stored yet is told by the same rules.
 func TestForgettingMatcher(t *testing.T) {
 	laptop, phone := client.MAC{1}, client.MAC{2}
+	peer := client.ID{Addr: netip.MustParseAddr("10.8.0.2")}
 	classify := func(name string) (string, bool) {
 		if name == "x.fbcdn.net" {
 			return "facebook.com", false
@@ -27,10 +28,14 @@ func TestForgettingMatcher(t *testing.T) {
 		{Forgetting{All: true}, &flow.Flow{}, true},
 		{Forgetting{Before: 5000}, &flow.Flow{Start: 4999, End: 6000}, true},
 		{Forgetting{Before: 5000}, &flow.Flow{Start: 5000}, false},
-		{Forgetting{MACs: []client.MAC{laptop, phone}}, &flow.Flow{Client: phone}, true},
-		{Forgetting{MACs: []client.MAC{laptop}}, &flow.Flow{Client: phone}, false},
-		{Forgetting{MACs: []client.MAC{laptop}}, &flow.Flow{}, false},
-		{Forgetting{MACs: []client.MAC{{}}}, &flow.Flow{}, true},
+		{Forgetting{Clients: []client.ID{{MAC: laptop}, {MAC: phone}}}, &flow.Flow{Client: phone}, true},
+		{Forgetting{Clients: []client.ID{{MAC: laptop}}}, &flow.Flow{Client: phone}, false},
+		{Forgetting{Clients: []client.ID{{MAC: laptop}}}, &flow.Flow{}, false},
+		{Forgetting{Clients: []client.ID{{}}}, &flow.Flow{}, true},
+		{Forgetting{Clients: []client.ID{peer}}, &flow.Flow{ClientAddr: netip.MustParseAddr("10.8.0.2")}, true},
+		{Forgetting{Clients: []client.ID{peer}}, &flow.Flow{ClientAddr: netip.MustParseAddr("10.8.0.3")}, false},
+		{Forgetting{Clients: []client.ID{peer}}, &flow.Flow{Client: phone, ClientAddr: netip.MustParseAddr("10.8.0.2")}, false},
+		{Forgetting{Clients: []client.ID{{Addr: netip.MustParseAddr("fe80::2")}}}, &flow.Flow{ClientAddr: netip.MustParseAddr("fe80::2%wg0")}, true},
 		{Forgetting{Hostnames: []string{"a.test", "b.test"}}, named("b.test"), true},
 		{Forgetting{Hostnames: []string{"b.test"}}, named("www.b.test"), true},
 		{Forgetting{Hostnames: []string{"b.test"}}, named("bb.test"), false},

@@ -240,7 +240,7 @@ func TestImportExcludes(t *testing.T) {
 	if err != nil || run.Skipped == 0 || run.Archive == 0 {
 		t.Fatalf("%+v, %v", run, err)
 	}
-	if rows := walk(t, s, Query{Filter: Filter{MACs: []client.MAC{mac}, All: true, Start: 1, End: theNow.Add(time.Hour).UnixMilli()}}); len(rows) != 0 {
+	if rows := walk(t, s, Query{Filter: Filter{Clients: []client.ID{{MAC: mac}}, All: true, Start: 1, End: theNow.Add(time.Hour).UnixMilli()}}); len(rows) != 0 {
 		t.Errorf("%d rows", len(rows))
 	}
 }

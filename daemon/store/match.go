@@ -77,9 +77,9 @@ func (c *classes) add(n string, classify func(string) (string, bool)) class {
 type matcher struct {
 	start, end int64 // flows begin before end, and end at start or later; Unix ms
 	all        bool
-	direction  int // -1: both
-	macs       map[client.MAC]bool
-	hosts      *hosts // nil: all
+	direction  int     // -1: both
+	clients    clients // nil: all
+	hosts      *hosts  // nil: all
 	classify   func(names []string, list []class) []class
 	classed    bool // whether the classes of names are needed
 
@@ -109,11 +109,8 @@ func (s *Store) newMatcher(f Filter, shown bool) (*matcher, error) {
 			m.direction = int(flow.In)
 		}
 	}
-	if len(f.MACs) > 0 {
-		m.macs = make(map[client.MAC]bool)
-		for _, a := range f.MACs {
-			m.macs[a] = true
-		}
+	if len(f.Clients) > 0 {
+		m.clients = newClients(f.Clients)
 	}
 	if len(f.Hostnames) > 0 {
 		m.hosts = newHosts(f.Hostnames)
@@ -127,8 +124,8 @@ func (s *Store) newMatcher(f Filter, shown bool) (*matcher, error) {
 
 // check tells what is wrong with a filter.
 func (f Filter) check() error {
-	if len(f.MACs) > MaxTerms || len(f.Hostnames) > MaxTerms {
-		return fmt.Errorf("a filter takes at most %d MACs and %d hostnames", MaxTerms, MaxTerms)
+	if len(f.Clients) > MaxTerms || len(f.Hostnames) > MaxTerms {
+		return fmt.Errorf("a filter takes at most %d clients and %d hostnames", MaxTerms, MaxTerms)
 	}
 	for _, h := range f.Hostnames {
 		if h == "" {
@@ -146,7 +143,7 @@ func (m *matcher) read(b *block.Block) {
 	}
 	m.endpoints = m.endpoints[:0]
 	for i := range b.Endpoints {
-		m.endpoints = append(m.endpoints, m.macs == nil || m.macs[b.Endpoints[i].MAC])
+		m.endpoints = append(m.endpoints, m.clients == nil || m.clients.has(b.Endpoints[i].MAC, b.Endpoints[i].Address))
 	}
 	m.visible, m.names, m.remotes = m.visible[:0], m.names[:0], m.remotes[:0]
 	for i := range b.Names {
@@ -161,6 +158,22 @@ func (m *matcher) read(b *block.Block) {
 	for _, a := range b.Remotes {
 		m.remotes = append(m.remotes, m.hosts.addrs[a])
 	}
+}
+
+// clients are those that are meant.
+type clients map[client.ID]bool
+
+func newClients(ids []client.ID) clients {
+	c := make(clients)
+	for _, id := range ids {
+		c[id] = true
+	}
+	return c
+}
+
+// has tells whether the client with a MAC, which may be zero, and an address is meant.
+func (c clients) has(m client.MAC, a netip.Addr) bool {
+	return c[client.IDOf(m, a)] || m.IsZero() && c[client.ID{}]
 }
 
 // hosts are far ends that are meant: by name, by group, or by address.

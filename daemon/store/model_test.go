@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -80,7 +81,9 @@ func (m model) matches(f flow.Flow, w Filter) bool {
 	if f.Direction == flow.Out && !w.Out && w.In || f.Direction == flow.In && !w.In {
 		return false
 	}
-	if len(w.MACs) > 0 && !slices.Contains(w.MACs, f.Client) {
+	if len(w.Clients) > 0 && !slices.ContainsFunc(w.Clients, func(id client.ID) bool {
+		return id.MAC == f.Client && (!f.Client.IsZero() || !id.Addr.IsValid() || id.Addr == f.ClientAddr)
+	}) {
 		return false
 	}
 	if len(w.Hostnames) == 0 {
@@ -186,18 +189,22 @@ func (m model) aggregate(flows []Row) []Row {
 	return rows
 }
 
-func (m model) totals(since int64) map[client.MAC]Total {
-	t := make(map[client.MAC]Total)
+func (m model) totals(since int64) map[client.ID]Total {
+	t := make(map[client.ID]Total)
 	for _, f := range m.flows {
 		if f.End < since {
 			continue
 		}
 		f = m.inside(f, Filter{Start: since})
-		u, ok := t[f.Client]
+		id := client.ID{MAC: f.Client}
+		if f.Client.IsZero() {
+			id.Addr = f.ClientAddr
+		}
+		u, ok := t[id]
 		if !ok {
 			u.First = f.Start
 		}
-		t[f.Client] = Total{u.Sent + f.Sent, u.Recvd + f.Recvd, min(u.First, f.Start), max(u.Last, f.End)}
+		t[id] = Total{u.Sent + f.Sent, u.Recvd + f.Recvd, min(u.First, f.Start), max(u.Last, f.End)}
 	}
 	return t
 }
@@ -354,7 +361,8 @@ func randomFilter(r *rand.Rand) Filter {
 		f.End = at()
 	}
 	for range max(0, r.IntN(5)-2) {
-		f.MACs = append(f.MACs, []client.MAC{{}, testMAC(0), testMAC(1), testMAC(9)}[r.IntN(4)])
+		f.Clients = append(f.Clients, []client.ID{{}, {MAC: testMAC(0)}, {MAC: testMAC(1)}, {MAC: testMAC(9)},
+			{Addr: netip.MustParseAddr("192.168.1.1")}, {Addr: netip.MustParseAddr("192.168.1.9")}}[r.IntN(6)])
 	}
 	for range max(0, r.IntN(5)-2) {
 		f.Hostnames = append(f.Hostnames, []string{"A.Example", "c.example.", "example", "203.0.113.1",
@@ -410,7 +418,7 @@ func TestModel(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if want := m.totals(since); fmt.Sprint(got) != fmt.Sprint(want) {
+				if want := m.totals(since); !maps.Equal(got, want) {
 					t.Errorf("totals since %d:\n got %v\nwant %v", since, got, want)
 				}
 			}

@@ -21,9 +21,8 @@ type Filter struct {
 	// in that it moved in hours that overlap the window, as far as it is known
 	// (see table hours); else all. So a flow may be in with no bytes.
 	Start, End int64
-	// MACs are the clients meant; all if there is none. The zero MAC means the
-	// clients whose MAC is not known. At most MaxTerms.
-	MACs []client.MAC
+	// Clients are the clients meant; all if there is none. At most MaxTerms.
+	Clients []client.ID
 	// Hostnames are the names meant; all if there is none. A flow is in if its
 	// name, its group or, where it has no name but what its port gave it, its remote
 	// address is one of them, or its name a subdomain of one. Case and a trailing dot do not
@@ -35,7 +34,7 @@ type Filter struct {
 	Out, In bool
 }
 
-// MaxTerms bounds the MACs and the hostnames of a filter.
+// MaxTerms bounds the clients and the hostnames of a filter.
 const MaxTerms = 256
 
 // Key is what flows are sorted by. Flows that are equal in it come in order of
@@ -233,13 +232,13 @@ func (f Filter) whose(c *condition) {
 		}
 		c.and("f.facts & 1 = ?", int64(direction))
 	}
-	if len(f.MACs) > 0 {
+	if len(f.Clients) > 0 {
 		var either condition
-		for _, m := range f.MACs {
-			if m.IsZero() {
+		for _, who := range f.Clients {
+			if who == (client.ID{}) {
 				either.and("length(client) <> 6")
 			} else {
-				either.and("client = ?", m[:])
+				either.and("client = ?", endpoint{mac: who.MAC, address: who.Addr}.owner())
 			}
 		}
 		c.and("f.endpoint IN (SELECT id FROM endpoints WHERE "+either.or()+")", either.args...)

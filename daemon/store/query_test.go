@@ -86,7 +86,7 @@ func TestForeignCursors(t *testing.T) {
 		{"another order", s, func(q *Query) { q.Descending = true }, false},
 		{"aggregate", s, func(q *Query) { q.Aggregate = true }, false},
 		{"another window", s, func(q *Query) { q.Start = 1 }, false},
-		{"another client", s, func(q *Query) { q.MACs = []client.MAC{testMAC(1)} }, false},
+		{"another client", s, func(q *Query) { q.Clients = []client.ID{{MAC: testMAC(1)}} }, false},
 		{"another name", s, func(q *Query) { q.Hostnames = []string{"example.org"} }, false},
 		{"hidden too", s, func(q *Query) { q.All = true }, false},
 		{"another database", other, func(*Query) {}, false},
@@ -137,13 +137,13 @@ func TestBadQueries(t *testing.T) {
 	for _, f := range []Filter{
 		{Hostnames: many},
 		{Hostnames: []string{"."}},
-		{MACs: make([]client.MAC, MaxTerms+1)},
+		{Clients: make([]client.ID, MaxTerms+1)},
 	} {
 		if _, err := s.Flows(t.Context(), Query{Filter: f}); err == nil {
-			t.Errorf("%d hostnames, %d MACs: no error", len(f.Hostnames), len(f.MACs))
+			t.Errorf("%d hostnames, %d clients: no error", len(f.Hostnames), len(f.Clients))
 		}
 		if _, err := s.Summary(t.Context(), SummaryQuery{Filter: f, By: []string{"client"}}); err == nil {
-			t.Errorf("summary: %d hostnames, %d MACs: no error", len(f.Hostnames), len(f.MACs))
+			t.Errorf("summary: %d hostnames, %d clients: no error", len(f.Hostnames), len(f.Clients))
 		}
 	}
 	if _, err := s.Flows(t.Context(), Query{Sort: ByDuration + 1}); err == nil {
@@ -278,7 +278,7 @@ func TestTotalsAreBounded(t *testing.T) {
 		t.Errorf("got %d clients, want %d", len(totals), maxTotals)
 	}
 	for _, f := range flows[100:] {
-		if got := totals[f.Client]; got.Sent != f.Sent {
+		if got := totals[client.ID{MAC: f.Client}]; got.Sent != f.Sent {
 			t.Fatalf("%v sent %d bytes, want %d", f.Client, got.Sent, f.Sent)
 		}
 	}

@@ -53,8 +53,7 @@ const maxTotals = 4096
 // Totals sums up the flows of each client that ended at or after since (Unix
 // ms), in both directions and with hidden names; bytes are those after since, as
 // in a query's window. Of very many clients those with the most bytes are told.
-// The zero MAC stands for all clients whose MAC is not known.
-func (s *Store) Totals(ctx context.Context, since int64) (map[client.MAC]Total, error) {
+func (s *Store) Totals(ctx context.Context, since int64) (map[client.ID]Total, error) {
 	s.querying.RLock()
 	defer s.querying.RUnlock()
 	totals, err := s.totals(ctx, Filter{Start: since, All: true, Out: true, In: true}.normal())
@@ -64,14 +63,15 @@ func (s *Store) Totals(ctx context.Context, since int64) (map[client.MAC]Total, 
 	return totals, nil
 }
 
-func (s *Store) totals(ctx context.Context, f Filter) (map[client.MAC]Total, error) {
+func (s *Store) totals(ctx context.Context, f Filter) (map[client.ID]Total, error) {
 	sums, t, err := s.sumUp(ctx, f, by{client: true}, nil, maxTotals, true)
 	if err != nil {
 		return nil, err
 	}
-	totals := make(map[client.MAC]Total, len(sums))
+	totals := make(map[client.ID]Total, len(sums))
 	for _, m := range sums {
-		totals[t.endpoints.values[m.client].MAC] = Total{m.sent, m.recvd, m.id >> idShift, m.end}
+		e := t.endpoints.values[m.client]
+		totals[client.IDOf(e.MAC, e.Address)] = Total{m.sent, m.recvd, m.id >> idShift, m.end}
 	}
 	return totals, nil
 }
@@ -162,20 +162,19 @@ func (r SummaryRow) time() int64 { return max(r.Hour, r.Day, r.Week, r.Month) }
 func moreBytes(a, b SummaryRow) int { return cmp.Compare(b.Sent+b.Recvd, a.Sent+a.Recvd) }
 
 // sumUp sums up the flows of f by what is asked for. It returns the sums with
-// the most bytes, at most limit. If anonymous is set, all clients without a MAC
-// are one.
-func (s *Store) sumUp(ctx context.Context, f Filter, b by, loc *time.Location, limit int, anonymous bool) ([]sum, *texts, error) {
+// the most bytes, at most limit. If exact is set, it is known of each when its first
+// flow began and its last one ended.
+func (s *Store) sumUp(ctx context.Context, f Filter, b by, loc *time.Location, limit int, exact bool) ([]sum, *texts, error) {
 	u := summing{by: b, periods: periods{units: b.units, loc: loc, first: f.Start}}
 	g, err := s.newGatherer(f, s.batch.Load(), true, front{limit: limit, sort: ByTotal, descending: true, after: position{first: true}}, u.take)
 	if err != nil {
 		return nil, nil, err
 	}
-	g.reading.anonymous = anonymous
 	// Only of far ends there are very many; what of these has no name, their own shows.
 	if g.table.lean = b.hostname; g.table.lean && s.maxGroups == 0 {
 		g.maxGroups = maxLean
 	}
-	if !anonymous && !slices.Contains(b.units, hour) && len(f.Hostnames) == 0 {
+	if !exact && !slices.Contains(b.units, hour) && len(f.Hostnames) == 0 {
 		// A day of another zone may lie in two periods. It is asked while flows are
 		// summed up.
 		whole := u.periods

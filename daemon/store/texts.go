@@ -160,9 +160,8 @@ type numbered struct {
 // far as they were asked for.
 type reading struct {
 	*scanned
-	classes   []class // of the block's names
-	texts     *texts
-	anonymous bool // all clients without a MAC are one
+	classes []class // of the block's names
+	texts   *texts
 
 	clients                         []numbered // by number of the endpoint
 	shownNames, shownRemotes        []numbered // by number of name and remote address
@@ -207,11 +206,7 @@ func resize[T any](list *[]T, n int) {
 }
 
 func (r *reading) owner(f *block.Flow) block.Endpoint {
-	e := clientOf(r.Endpoints[f.Endpoint])
-	if r.anonymous {
-		e.Address = netip.Addr{}
-	}
-	return e
+	return clientOf(r.Endpoints[f.Endpoint])
 }
 
 // hashClient is the hash of a flow's client.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -75,7 +76,8 @@ func TestQueryArchive(t *testing.T) {
 			end := theNow.UnixMilli()
 			for _, f := range []Filter{
 				{}, {Start: end - 20*dayMS, End: end - 10*dayMS}, {Start: end - 2*dayMS}, {End: end - 3*dayMS - 12345},
-				{MACs: []client.MAC{{2, 0, 0, 0, 0, 1}, {}}}, {Hostnames: []string{"example.org", "203.0.113.5"}}, {In: true}, {In: true, Out: true, Start: end - 9*dayMS},
+				{Clients: []client.ID{{MAC: client.MAC{2, 0, 0, 0, 0, 1}}, {}}}, {Clients: []client.ID{{Addr: netip.MustParseAddr("192.168.1.2")}}},
+				{Hostnames: []string{"example.org", "203.0.113.5"}}, {In: true}, {In: true, Out: true, Start: end - 9*dayMS},
 			} {
 				f.All = true
 				for _, q := range []Query{
@@ -123,7 +125,7 @@ func TestSumsAfterArchive(t *testing.T) {
 			add(t, s, flows...)
 			var queries []SummaryQuery
 			for _, by := range [][]string{{"client"}, {"hostname"}, {"day"}, {"week"}, {"month"}, {"client", "hostname"}, {"hostname", "day"}, {"client", "month"}} {
-				for _, f := range []Filter{{}, {All: true, In: true, Out: true}, {MACs: []client.MAC{{2, 0, 0, 0, 0, 1}}}, {Hostnames: []string{"example.org"}}} {
+				for _, f := range []Filter{{}, {All: true, In: true, Out: true}, {Clients: []client.ID{{MAC: client.MAC{2, 0, 0, 0, 0, 1}}}}, {Hostnames: []string{"example.org"}}} {
 					queries = append(queries, SummaryQuery{By: by, Filter: f, Location: loc, Limit: MaxLimit})
 				}
 			}
