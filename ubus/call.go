@@ -173,8 +173,8 @@ func (k *call) take() (replies []Attrs, done bool, err error) {
 	return replies, k.done, err
 }
 
-// Call calls a method of the object at that path and returns the table of its first reply, nil if there is none. The
-// error wraps a Status: the provider's, StatusNotFound if there is no such object, StatusTimeout if ctx's time is up,
+// Call calls a method of the object at that path and returns the table of its first reply, nil if there is none; there
+// may be one beside an error, which then says more about it. The error wraps a Status: the provider's, StatusNotFound if there is no such object, StatusTimeout if ctx's time is up,
 // StatusConnectionFailed if there is no bus or it goes, StatusInvalidArgument for arguments over the limit of the bus.
 func (c *Client) Call(ctx context.Context, path, method string, args Table) (Table, error) {
 	var first Table
@@ -182,10 +182,7 @@ func (c *Client) Call(ctx context.Context, path, method string, args Table) (Tab
 		first = t
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return first, nil
+	return first, err
 }
 
 // CallAll is Call for methods that reply more than once: f gets each table as it comes. An error of f ends the call.

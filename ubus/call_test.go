@@ -104,7 +104,8 @@ func TestCallReplies(t *testing.T) {
 	m = invoked()
 	data(m.Seq, m.Peer, 1)
 	p.status(m.Seq, m.Peer, 1234)
-	if r = wait(t, "call", got); !errors.Is(r.err, Status(1234)) || r.t != nil {
+	r = wait(t, "call", got)
+	if n, _ := r.t.Int("n"); n != 1 || !errors.Is(r.err, Status(1234)) {
 		t.Error(r.t, r.err)
 	}
 

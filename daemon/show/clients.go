@@ -53,9 +53,6 @@ func (c *command) clients(ctx context.Context, args []string) error {
 func (c *command) clientCells(t ubus.Table) []string {
 	name, _ := t.String("name")
 	mac, _ := t.String("mac")
-	if mac == "" {
-		mac = "?" // all devices whose address is not known
-	}
 	vendor, _ := t.String("vendor")
 	source, _ := t.String("name_source")
 	random, _ := t.Bool("random")
@@ -77,6 +74,9 @@ func (c *command) clientCells(t ubus.Table) []string {
 		if v4 := !strings.Contains(s, ":"); v4 && strings.Contains(address, ":") || address == "" {
 			address = s
 		}
+	}
+	if mac == "" && address == "" {
+		address = "?" // of clients of which nothing is known
 	}
 	first, _ := t.Int("first_seen")
 	last, _ := t.Int("last_seen")

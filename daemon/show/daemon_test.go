@@ -73,6 +73,20 @@ func (r *rig) start(t testing.TB, flows []flow.Flow) *api.API {
 	return a
 }
 
+// TestRefusedByTheDaemon: what the daemon refuses is told in its words.
+func TestRefusedByTheDaemon(t *testing.T) {
+	r := newRig(t, nil)
+	publish(t, r.socket, r.start(t, someFlows()).Object())
+	for _, args := range [][]string{
+		{"show", "-H", "foo bar"}, {"show", "--by", "client", "-H", "foo bar"}, {"show", "--follow", "-H", "foo bar"}, {"forget", "-y", "-H", "foo bar"},
+	} {
+		status, out, errOut := r.run(t, args...)
+		if status != 1 || out != "" || !strings.HasSuffix(errOut, ": the daemon refused an argument hostname: foo bar: want a host name such as example.org, or an IP address, or the name of a service such as Facebook\n") {
+			t.Errorf("%q: status %d, stdout %q, stderr %q", args, status, out, errOut)
+		}
+	}
+}
+
 // aFlow is the manual's flow, at so many seconds after its time.
 func aFlow(after int64, change func(*flow.Flow)) flow.Flow {
 	start := (1567561062 + after) * 1000
@@ -112,6 +126,9 @@ func TestAgainstTheDaemon(t *testing.T) {
 		{"-m nobody", ""},
 		{"-H facebook.com", "facebook.com"},
 		{"-H fbcdn.net -H 203.0.113.7", "facebook.com 203.0.113.7"},
+		{"-H *.fbcdn.net -H https://203.0.113.7:5000/x", "facebook.com 203.0.113.7"},
+		{"-H GOOGLE.com.", "google.com google.com"},
+		{"-m 10.8.0.2", ""},
 		{"-s 04-09-2019T03:39:23", "facebook.com 203.0.113.7"},
 		{"-s 05-09-2019", ""},
 		{"-e 04-09-2019", ""},

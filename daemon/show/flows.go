@@ -70,7 +70,7 @@ func (c *command) showOptions(o *showOptions) []option {
 	return append([]option{
 		{'s', "start", "TIME", "flows that were running then or later", c.timeOption(&o.start)},
 		{'e', "end", "TIME", "flows that began before", c.timeOption(&o.end)},
-		{'m', "mac", "MAC", "flows of the device with this MAC address or name;\nmay be repeated", listOption("mac", &o.macs)},
+		{'m', "mac", "MAC", "flows of the device with this MAC address or name, or of\nthe one without a MAC that has this address;\nmay be repeated", listOption("mac", &o.macs)},
 		{'H', "hostname", "NAME", "flows to this host, its subdomains or its group\n(by key or label); may be repeated", listOption("hostname", &o.hosts)},
 		flag(0, "no-filter", "show trackers, advertisements and other clutter too", &o.noFilter),
 		flag(0, "detail", "show names as they were seen, not what they belong to", &o.detail),
@@ -78,7 +78,10 @@ func (c *command) showOptions(o *showOptions) []option {
 		flag('j', "json", "print JSON: an array with an array for each row", &c.json),
 		flag(0, "csv", "print CSV, sizes in bytes and durations in seconds", &o.csv),
 		flag(0, "follow", "print new flows as they begin and as they end (those that\nlast a while twice), until interrupted;\nwith -j one JSON array a line", &o.follow),
-		{0, "by", "KEY[,KEY]", "sums by client, hostname, hour, day, week or month", func(s string) error {
+		{0, "by", "KEY[,KEY]", "sums by one or two of client, hostname, hour, day, week\nand month; may be repeated", func(s string) error {
+			if o.by != "" {
+				s = o.by + "," + s
+			}
 			o.by = s
 			return checkBy(s)
 		}},

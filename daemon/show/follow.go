@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 
+	"pakon/lists/hostname"
 	"pakon/ubus"
 )
 
@@ -27,6 +29,15 @@ func (c *command) follow(ctx context.Context, o *showOptions) error {
 	found, err := c.bus.Lookup(lookup, object)
 	if err != nil || len(found) == 0 {
 		return errAbsent
+	}
+	if o.macs != nil || o.hosts != nil { // the daemon knows whether they mean anything
+		args, err := c.arguments(o)
+		if err != nil {
+			return err
+		}
+		if _, err := c.call(ctx, "query", append(args, ubus.Field{Name: "limit", Value: int32(1)})); err != nil {
+			return err
+		}
 	}
 	told := make(chan ubus.Table, maxNotifications)
 	stop := c.bus.Subscribe(object, func(typ string, data ubus.Table) {
@@ -91,9 +102,13 @@ func (o *showOptions) matches(t, groups ubus.Table) bool {
 		}
 	}
 	client, _ := t.String("client")
+	alias, _ := t.String("alias")
 	mac, _ := t.String("mac")
 	if !matchesAny(o.macs, func(s string) bool {
-		return strings.EqualFold(s, client) || strings.EqualFold(strings.ReplaceAll(s, "-", ":"), mac)
+		if addr, err := netip.ParseAddr(s); err == nil {
+			return mac == "" && addr.Unmap().String() == client
+		}
+		return strings.EqualFold(s, client) || strings.EqualFold(s, alias) || strings.EqualFold(strings.ReplaceAll(s, "-", ":"), mac)
 	}) {
 		return false
 	}
@@ -104,8 +119,11 @@ func (o *showOptions) matches(t, groups ubus.Table) bool {
 	service, _ := groups.Table(group)
 	label, _ := service.String("label")
 	return matchesAny(o.hosts, func(s string) bool {
-		s = strings.TrimSuffix(strings.ToLower(s), ".")
-		return s == name || label != "" && strings.EqualFold(s, label) || s == group || strings.HasSuffix(name, "."+s) || (name == "" || source == byPort) && s == address
+		if label != "" && strings.EqualFold(s, label) {
+			return true
+		}
+		s, ok := hostname.Parse(s)
+		return ok && (s == name || s == group || strings.HasSuffix(name, "."+s) || (name == "" || source == byPort) && s == address)
 	})
 }
 

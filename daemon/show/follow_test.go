@@ -49,3 +49,37 @@ func TestFollowTellsWhatIsMissing(t *testing.T) {
 		t.Errorf("%d lines", len(out.c)+1)
 	}
 }
+
+// What a word of the owner's means is the same as in the method query.
+func TestFollowMatches(t *testing.T) {
+	for _, tt := range []struct {
+		option, value, flow string
+		want                bool
+	}{
+		{"-m", "printer", `{"client":"Printer","mac":"00:01:02:03:04:05"}`, true},
+		{"-m", "printer", `{"client":"printer 04:06","mac":"00:01:02:03:04:06"}`, false},
+		{"-m", "PRINTER 04:06", `{"client":"printer 04:06","mac":"00:01:02:03:04:06"}`, true},
+		{"-m", "kp115", `{"client":"KP115 04:06","mac":"00:01:02:03:04:06","alias":"KP115"}`, true},
+		{"-m", "00-01-02-03-04-06", `{"client":"x","mac":"00:01:02:03:04:06"}`, true},
+		{"-m", "::ffff:10.8.0.2", `{"client":"10.8.0.2","mac":""}`, true},
+		{"-m", "FD00:8:0::2", `{"client":"fd00:8::2","mac":""}`, true},
+		{"-m", "10.8.0.3", `{"client":"10.8.0.2","mac":""}`, false},
+		{"-m", "10.8.0.2", `{"client":"10.8.0.2","mac":"00:01:02:03:04:06"}`, false},
+		{"-H", "*.háčkyčárky.cz", `{"hostname":"www.xn--hkyrky-ptac70bc.cz"}`, true},
+		{"-H", "https://shop.example/x?y", `{"hostname":"www.shop.example"}`, true},
+		{"-H", "SHOP.example.", `{"hostname":"shop.example"}`, true},
+		{"-H", "shop.example", `{"hostname":"workshop.example"}`, false},
+		{"-H", "Amazon Web Services", `{"hostname":"a.example","group":"amazonaws.com"}`, true},
+		{"-H", "foo bar", `{"hostname":"foo"}`, false},
+		{"-H", "2001:DB8::7", `{"hostname":"","address":"2001:db8::7"}`, true},
+	} {
+		o := &showOptions{}
+		if err := parse([]string{tt.option, tt.value}, (&command{}).showOptions(o)); err != nil {
+			t.Fatal(err)
+		}
+		groups := fromJSON(t, `{"amazonaws.com":{"label":"Amazon Web Services"}}`)
+		if got := o.matches(fromJSON(t, tt.flow), groups); got != tt.want {
+			t.Errorf("%s %s: %s is shown: %v", tt.option, tt.value, tt.flow, got)
+		}
+	}
+}

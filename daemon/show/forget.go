@@ -24,7 +24,7 @@ func (c *command) forget(ctx context.Context, args []string) error {
 	var before string
 	var all, yes bool
 	options := append([]option{
-		{'m', "mac", "MAC", "all flows of the device with this MAC address or name;\nmay be repeated", listOption("mac", &macs)},
+		{'m', "mac", "MAC", "all flows of the device with this MAC address or name, or\nof the one without a MAC that has this address;\nmay be repeated", listOption("mac", &macs)},
 		{'H', "hostname", "NAME", "all flows to this host, its subdomains or its group;\nmay be repeated", listOption("hostname", &hosts)},
 		{0, "before", "TIME", "all flows that began before", c.timeOption(&before)},
 		flag(0, "all", "all flows", &all),

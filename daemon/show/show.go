@@ -185,6 +185,9 @@ func (c *command) callWithin(ctx context.Context, bound time.Duration, method st
 		case ubus.StatusMethodNotFound:
 			return nil, fmt.Errorf("the running daemon does not know %q: restart it with /etc/init.d/pakon restart", method)
 		case ubus.StatusInvalidArgument:
+			if said, _ := reply.String("error"); said != "" {
+				return nil, errors.New("the daemon refused an " + said)
+			}
 			return nil, errors.New("the daemon refused an argument; the system log says which (logread -e pakon)")
 		case ubus.StatusPermissionDenied:
 			return nil, errors.New("may not call the daemon: run this as root")

@@ -125,6 +125,7 @@ func TestQueries(t *testing.T) {
 		{"--limit 5", `{"aggregate":false,"sort":"time","limit":5}`},
 		{"--limit 5000", `{` + tail},
 		{"--by client", `{"by":["client"],"limit":10000}`},
+		{"--by client --by hostname", `{"by":["client","hostname"],"limit":10000}`},
 		{"--by day,hostname --limit 7 -m x", `{"mac":["x"],"by":["day","hostname"],"limit":7}`},
 	} {
 		status, _, errOut := r.run(t, append([]string{"show"}, strings.Fields(tt.args)...)...)
@@ -227,6 +228,8 @@ func TestWrongUsage(t *testing.T) {
 		{"show --by colour", "want one or two of client"},
 		{"show --by client,client", "client twice"},
 		{"show --by client,hostname,day", "at most two"},
+		{"show --by client --by hostname --by day", "at most two"},
+		{"show --by client --by client", "client twice"},
 		{"show --by client -A", "--by and --aggregate exclude each other"},
 		{"show --csv -j", "--json and --csv exclude each other"},
 		{"show --follow -s -1h", "--follow"},
@@ -370,6 +373,7 @@ func TestClientsFormats(t *testing.T) {
 		{"mac":"3c:22:fb:00:3a:b7","name":"Apple 3a:b7","name_source":"vendor","vendor":"Apple","random":false,"earlier":"","addresses":[],"interface":"br-lan","first_seen":1773072000,"last_seen":1773136800,"sent":0,"recvd":0},
 		{"mac":"02:01:02:03:04:05","name":"","name_source":"","vendor":"","random":true,"earlier":"","addresses":[],"interface":"br-lan","first_seen":1773072000,"last_seen":1773136800,"sent":0,"recvd":0},
 		{"mac":"02:01:02:03:04:06","name":"Annas-phone","name_source":"lease","vendor":"","random":true,"earlier":"02:01:02:03:04:05","addresses":["2001:db8::11","192.168.1.11","192.168.1.12"],"interface":"br-lan","first_seen":1773072000,"last_seen":1773136800,"sent":0,"recvd":0},
+		{"mac":"","name":"","addresses":["10.8.0.2"],"interface":"wg0","first_seen":0,"last_seen":0,"sent":1,"recvd":2},
 		{"mac":"","name":"","addresses":[],"interface":"","first_seen":0,"last_seen":0,"sent":0,"recvd":0}]}`)
 	r := newRig(t, func(string, ubus.Table) (ubus.Table, ubus.Status) { return reply, ubus.StatusOK })
 	for name, args := range map[string][]string{"clients.txt": nil, "clients.json": {"--json"}} {
