@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"pakon/daemon/client"
 	"pakon/daemon/store"
@@ -33,7 +34,11 @@ func (a *API) filter(args ubus.Table) (w window, err error) {
 		return w, err
 	}
 	for _, name := range names {
-		w.Clients = addClients(w.Clients, a.clientsOf(name))
+		ids := a.clientsOf(name)
+		if len(ids) == 0 && misspelt(name) {
+			return w, wrong("mac", name, wantClients)
+		}
+		w.Clients = addClients(w.Clients, ids)
 	}
 	if len(w.Clients) > maxListed {
 		return w, wrong("mac", fmt.Sprintf("%d devices", len(w.Clients)), fmt.Sprintf("at most %d", maxListed))
@@ -95,6 +100,12 @@ func (a *API) clientsOf(name string) []client.ID {
 		ids = append(ids, client.ID{MAC: m})
 	}
 	return ids
+}
+
+// misspelt reports whether a word that means no client was to be a MAC or an address:
+// no name has a colon or a slash, or is made of digits alone.
+func misspelt(word string) bool {
+	return strings.ContainsAny(word, ":/") || strings.Trim(word, "0123456789.") == ""
 }
 
 // addClients appends those that are not there yet.
