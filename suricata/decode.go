@@ -189,7 +189,8 @@ func (d *Decoder) top(i int) int {
 		ev.Dst = netip.AddrPortFrom(dst, uint16(dstPort))
 	}
 	ev.Midstream = ev.Midstream && ev.Kind == Flow
-	if app := string(ev.App); app == "failed" || app == "unknown" {
+	ev.Unrecognised = string(ev.App) == "failed"
+	if ev.Unrecognised || string(ev.App) == "unknown" {
 		ev.App = nil
 	}
 	return i

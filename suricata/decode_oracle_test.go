@@ -26,6 +26,7 @@ type plainEvent struct {
 	Src, Dst       netip.AddrPort
 	Proto          uint8
 	App            string
+	Unrecognised   bool
 	SrcMAC, DstMAC [6]byte
 	Version        int
 	Answer         bool
@@ -53,7 +54,7 @@ func text(b []byte) string { return string([]rune(string(b))) }
 func plain(ev *Event) plainEvent {
 	p := plainEvent{
 		Kind: ev.Kind, Type: text(ev.Type), Time: ev.Time, FlowID: ev.FlowID, Interface: text(ev.Interface),
-		Src: ev.Src, Dst: ev.Dst, Proto: ev.Proto, App: text(ev.App), SrcMAC: ev.SrcMAC, DstMAC: ev.DstMAC,
+		Src: ev.Src, Dst: ev.Dst, Proto: ev.Proto, App: text(ev.App), Unrecognised: ev.Unrecognised, SrcMAC: ev.SrcMAC, DstMAC: ev.DstMAC,
 		Version: ev.DNS.Version, Answer: ev.DNS.Answer, ID: ev.DNS.ID, Name: text(ev.DNS.Name),
 		QType: text(ev.DNS.Type), RCode: text(ev.DNS.RCode),
 		ServerName: text(ev.Name), Subject: text(ev.Subject), Start: ev.Flow.Start, End: ev.Flow.End,
@@ -209,7 +210,8 @@ func decodeByOracle(line []byte) (p plainEvent, err error) {
 	if n, err := strconv.ParseUint(proto, 10, 8); err == nil && len(proto) <= 3 {
 		p.Proto = uint8(n)
 	}
-	if p.App = o.str(m, "app_proto"); p.App == "failed" || p.App == "unknown" {
+	p.App = o.str(m, "app_proto")
+	if p.Unrecognised = p.App == "failed"; p.Unrecognised || p.App == "unknown" {
 		p.App = ""
 	}
 	p.SrcMAC = o.ether(o.obj(m, "ether"), "src_mac")

@@ -62,6 +62,8 @@ type Event struct {
 	Src, Dst  netip.AddrPort // IPv4-mapped addresses are unmapped; port 0 if there is none
 	Proto     uint8          // IP protocol number; 0 if unknown
 	App       []byte         // app_proto; empty for "failed" and "unknown"
+	// Unrecognised: app_proto is "failed", Suricata has looked and knows no such protocol.
+	Unrecognised bool
 
 	// The Ethernet addresses of the packet, or the first of those that a flow
 	// had; zero if absent.

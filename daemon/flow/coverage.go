@@ -52,6 +52,17 @@ func (c *coverage) add(iface string, hour int64, s sort, bytes uint64, named boo
 	}
 }
 
+// record moves bytes that were attributed to what is not recorded.
+func (c *coverage) record(iface string, hour int64, bytes uint64) {
+	if *c == nil || iface == "" {
+		return
+	}
+	h := c.at(iface, hour)
+	bytes = min(bytes, h.Other)
+	h.Other -= bytes
+	h.Recorded += bytes
+}
+
 // name moves bytes that were attributed without a name.
 func (c *coverage) name(iface string, hour int64, bytes uint64) {
 	if *c == nil || bytes == 0 || iface == "" {

@@ -50,6 +50,7 @@ type conn struct {
 	proto          string // "" for TCP
 	app            string
 	sent, recvd    int
+	packets        int    // each way, 0 for 1
 	tcp            string // the object of that name, "" for none
 }
 
@@ -81,8 +82,8 @@ func (c conn) end() string {
 	if c.tcp != "" {
 		ether += `,"tcp":` + c.tcp
 	}
-	return c.head("flow") + fmt.Sprintf(`,"app_proto":%q,"flow":{"pkts_toserver":1,"pkts_toclient":1,"bytes_toserver":%d,"bytes_toclient":%d,"start":"2026-11-22T12:00:00.400000+0000","end":"2026-11-22T12:00:09.100000+0000","state":"bypassed","reason":"timeout"}%s}`,
-		c.app, c.sent, c.recvd, ether)
+	return c.head("flow") + fmt.Sprintf(`,"app_proto":%q,"flow":{"pkts_toserver":%d,"pkts_toclient":%[2]d,"bytes_toserver":%d,"bytes_toclient":%d,"start":"2026-11-22T12:00:00.400000+0000","end":"2026-11-22T12:00:09.100000+0000","state":"bypassed","reason":"timeout"}%s}`,
+		c.app, max(1, c.packets), c.sent, c.recvd, ether)
 }
 
 // answer is a DNS answer that the client of c received a moment before.
@@ -199,7 +200,23 @@ func TestFates(t *testing.T) {
 		{"answer without a question", []string{with(browse, func(c *conn) { c.sent = 0 }).end()}, Unanswered},
 		{"ICMP", []string{with(browse, func(c *conn) { c.proto = "ICMP" }).end()}, OtherProtocol},
 		{"DNS", []string{with(browse, func(c *conn) { c.app, c.proto, c.dst = "dns", "UDP", "192.168.1.1:53" }).end()}, DNSFlow},
-		{"DNS that Suricata did not recognise", []string{with(browse, func(c *conn) { c.app, c.proto, c.dst = "failed", "UDP", "9.9.9.9:53" }).end()}, DNSFlow},
+		{"DNS over TCP", []string{with(browse, func(c *conn) { c.app, c.dst = "dns", "9.9.9.9:53" }).end()}, DNSFlow},
+		{"port 53, of which Suricata says nothing", []string{with(browse, func(c *conn) { c.app, c.proto, c.dst = "", "UDP", "9.9.9.9:53" }).end()}, DNSFlow},
+		{"the same, the answer seen first", []string{with(browse, func(c *conn) { c.app, c.proto, c.src, c.dst = "", "UDP", "9.9.9.9:53", "192.168.1.10:40000" }).end()}, DNSFlow},
+		{"no DNS on port 53", []string{with(browse, func(c *conn) { c.app, c.proto, c.dst = "failed", "UDP", "9.9.9.9:53" }).end()}, Recorded},
+		{"no DNS from port 53", []string{with(browse, func(c *conn) { c.app, c.proto, c.src = "", "UDP", "192.168.1.10:53" }).end()}, Recorded},
+		{"no DNS to a client's port 53", []string{with(browse, func(c *conn) { c.app, c.proto, c.src, c.dst = "failed", "UDP", "198.51.100.7:40000", "192.168.1.10:53" }).end()}, Recorded},
+		{"DNS to a client's port 53", []string{with(browse, func(c *conn) { c.app, c.proto, c.src, c.dst = "dns", "UDP", "198.51.100.7:40000", "192.168.1.10:53" }).end()}, DNSFlow},
+		{"as much as DNS may be", []string{with(browse, func(c *conn) {
+			c.app, c.proto, c.dst, c.packets, c.recvd = "dns", "UDP", "9.9.9.9:53", 500, 64<<10+14*1000-c.sent
+		}).end()}, DNSFlow},
+		{"more bytes than DNS", []string{with(browse, func(c *conn) {
+			c.app, c.proto, c.dst, c.packets, c.recvd = "dns", "UDP", "9.9.9.9:53", 500, 64<<10+14*1000-c.sent+1
+		}).end()}, Recorded},
+		{"more packets than DNS", []string{with(browse, func(c *conn) { c.app, c.dst, c.packets, c.recvd = "dns", "9.9.9.9:53", 501, 50000 }).end()}, Recorded},
+		{"more than DNS, of which Suricata says nothing", []string{with(browse, func(c *conn) { c.app, c.dst, c.recvd = "", "9.9.9.9:53", 70000 }).end()}, Recorded},
+		{"DNS on another port", []string{with(browse, func(c *conn) { c.app, c.proto, c.dst = "dns", "UDP", "9.9.9.9:5300" }).end()}, DNSFlow},
+		{"a tunnel through DNS on another port", []string{with(browse, func(c *conn) { c.app, c.proto, c.dst, c.recvd = "dns", "UDP", "9.9.9.9:5300", 70000 }).end()}, Recorded},
 		{"TLS to port 53", []string{with(browse, func(c *conn) { c.dst = "203.0.113.80:53" }).end()}, Recorded},
 		{"the router's own", []string{with(browse, func(c *conn) { c.src = "192.168.1.1:50000" }).end()}, RouterFlow},
 		{"another interface", []string{with(browse, func(c *conn) { c.iface = "eth0" }).end()}, OtherInterface},

@@ -29,7 +29,7 @@ func (t *Table) Forget(now int64, match func(*Flow) bool) (records int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, c := range t.kernel.conns {
-		if c.fate != Recorded {
+		if !c.open() {
 			continue
 		}
 		f := t.flow(c)
@@ -46,6 +46,12 @@ func (t *Table) Forget(now int64, match func(*Flow) bool) (records int64) {
 		c.start, c.end = max(c.start, now), max(c.end, now)
 		c.hour, c.before = t.Hour(c.start), [2]uint64{}
 		c.seen, c.named = [2]uint64{}, 0
+	}
+	for _, k := range t.kernel.unheard.Keys() {
+		c, _ := t.kernel.unheard.Peek(k)
+		if f := t.flow(c); match(&f) {
+			t.kernel.unheard.Remove(k)
+		}
 	}
 	for _, k := range t.ended.Keys() {
 		p, _ := t.ended.Peek(k)

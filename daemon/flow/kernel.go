@@ -43,8 +43,9 @@ type kernel struct {
 	past     *simplelru.LRU[key, past]
 	lost     int64 // Unix ms: ends of connections that past had no room for
 	early    *simplelru.LRU[key, uint64]
-	told     *simplelru.LRU[key, int64] // ends of connections that Suricata's count was recorded of
-	zeroed   bool                       // counters of the latest dump were found zeroed
+	told     *simplelru.LRU[key, int64]    // ends of connections that Suricata's count was recorded of
+	unheard  *simplelru.LRU[key, *tracked] // connections on DNS' port that ended before Suricata said what they are
+	zeroed   bool                          // counters of the latest dump were found zeroed
 	networks []network
 }
 
@@ -106,6 +107,7 @@ type tracked struct {
 	start, end     int64  // Unix ms; end is that of the last bytes as long as it runs
 
 	answered, assured bool
+	notDNS            bool   // it has moved more than DNS does, or Suricata has said that it is none
 	unannounced       bool   // that it has begun is still to be told
 	over              bool   // TCP has ended it
 	ended             bool   // it is followed no more
@@ -114,18 +116,19 @@ type tracked struct {
 	dump              uint32 // the last one that it was in
 	kernelStart       int64  // Unix ns, as the kernel tells it; 0 if it was not told
 
-	serial    uint64
-	base      [2]uint64 // bytes before the kernel's counters were zeroed, sent and received
-	raw       [2]uint64 // the kernel's counters of bytes
-	packets   uint64    // and of packets, both ways
-	hour      int64     // in which bytes last moved
-	before    [2]uint64 // bytes until the hour began
-	named     uint64    // bytes that count as named
-	seen      [2]uint64 // bytes that Suricata counted
-	suricata  uint64    // the number that Suricata has for it; 0 if not known
-	doubtful  bool      // the kernel may have counted less than there was
-	grewAtEnd bool      // bytes moved after the last dump
-	stop      int64     // Unix ms, when the kernel forgot it; 0 if that was not told
+	serial        uint64
+	base          [2]uint64 // bytes before the kernel's counters were zeroed, sent and received
+	raw           [2]uint64 // the kernel's counters of bytes
+	packets       uint64    // and of packets, both ways
+	packetsBefore uint64    // packets before the kernel's counters were zeroed
+	hour          int64     // in which bytes last moved
+	before        [2]uint64 // bytes until the hour began
+	named         uint64    // bytes that count as named
+	seen          [2]uint64 // bytes that Suricata counted
+	suricata      uint64    // the number that Suricata has for it; 0 if not known
+	doubtful      bool      // the kernel may have counted less than there was
+	grewAtEnd     bool      // bytes moved after the last dump
+	stop          int64     // Unix ms, when the kernel forgot it; 0 if that was not told
 }
 
 func (k *kernel) init() {
@@ -138,6 +141,9 @@ func (k *kernel) init() {
 		panic(err)
 	}
 	if k.told, err = simplelru.NewLRU[key, int64](maxTold, nil); err != nil {
+		panic(err)
+	}
+	if k.unheard, err = simplelru.NewLRU[key, *tracked](maxUnheard, nil); err != nil {
 		panic(err)
 	}
 }
@@ -167,6 +173,7 @@ func (t *Table) SetPolicy(p Policy) {
 // recorded any more.
 func (t *Table) keepOut() {
 	p := t.policy.Load()
+	t.kernel.unheard.Purge()
 	for _, c := range t.kernel.conns {
 		if p.Off || !t.monitored([]byte(c.iface)) {
 			t.finish(c)
@@ -223,14 +230,14 @@ func (t *Table) Connection(k conntrack.Kind, e *conntrack.Entry, at time.Time) {
 	}
 	if e.Start != 0 {
 		c.kernelStart = e.Start
-		if end, ok := t.kernel.told.Get(c.key); ok && e.Start/1e6 <= end && c.fate == Recorded {
+		if end, ok := t.kernel.told.Get(c.key); ok && e.Start/1e6 <= end && c.open() {
 			t.leave(c) // Suricata's count was recorded before the kernel's word of it
 		}
 	}
 	c.dump = t.kernel.dumps
 	c.answered = c.answered || e.Answered()
 	c.assured = c.assured || e.Status&conntrack.Assured != 0
-	if e.Status&conntrack.Offloaded != 0 && c.fate == Recorded && t.capture.Load().Uncounted {
+	if e.Status&conntrack.Offloaded != 0 && c.open() && t.capture.Load().Uncounted {
 		t.leave(c)
 	}
 	t.times(c, k, e, at)
@@ -287,11 +294,8 @@ func (t *Table) begin(kind conntrack.Kind, e *conntrack.Entry, at time.Time) *tr
 		}
 		c.direction, c.client, c.remote = In, e.Reply.Src, e.Orig.Src
 	}
-	switch {
-	case t.clients.RouterAddr(e.Orig.Src.Addr()):
+	if t.clients.RouterAddr(e.Orig.Src.Addr()) {
 		c.fate = RouterFlow
-	case c.remote.Port() == 53 || c.client.Port() == 53 && c.direction == In:
-		c.fate = DNSFlow
 	}
 	c.key = keyOf(c.client, c.remote, c.proto)
 	again := false
@@ -325,6 +329,9 @@ func (t *Table) begin(kind conntrack.Kind, e *conntrack.Entry, at time.Time) *tr
 			c.pending = p
 			t.pending.Remove(id)
 		}
+	}
+	if c.fate == Recorded && c.isDNS() {
+		c.fate = DNSFlow
 	}
 	c.mac, _ = t.clients.ByAddr(c.iface, c.client.Addr())
 	if c.fate == Recorded && t.policy.Load().ExcludeMACs[c.mac] {
@@ -392,6 +399,7 @@ func (t *Table) count(c *tracked, k conntrack.Kind, e *conntrack.Entry, at time.
 	if raw[0] < c.raw[0] || raw[1] < c.raw[1] || packets < c.packets {
 		// Somebody has zeroed them, which is done to both directions at once.
 		c.base = old
+		c.packetsBefore += c.packets
 		t.kernel.zeroed = true
 		t.counters.zeroed.Add(1)
 	}
@@ -405,6 +413,7 @@ func (t *Table) count(c *tracked, k conntrack.Kind, e *conntrack.Entry, at time.
 		c.end = max(c.end, at.UnixMilli())
 	}
 	t.grown(c, old, at)
+	t.judge(c)
 }
 
 // counters are those of an entry, as seen from the client.
@@ -520,6 +529,7 @@ func (t *Table) shift(last, by int64) {
 			p.end = t.set.moved(p.end)
 			k.past.Add(id, p)
 		}
+		k.unheard.Purge()
 		for _, id := range k.told.Keys() {
 			end, _ := k.told.Peek(id)
 			k.told.Add(id, t.set.moved(end))
@@ -685,13 +695,19 @@ func (t *Table) finish(c *tracked) {
 		return
 	}
 	t.believe(c)
+	t.judge(c)
 	if end := t.lastPacket(c); end != c.end {
 		c.end = end
 		t.touch(c)
 	}
 	fate := c.fate
-	if total := c.total(); fate == Recorded && (!c.answered || total[0] == 0 || total[1] == 0) {
+	total := c.total()
+	unanswered := !c.answered || total[0] == 0 || total[1] == 0
+	switch {
+	case fate == Recorded && unanswered:
 		fate = Unanswered
+	case fate == DNSFlow && !unanswered && c.app == "":
+		t.kernel.unheard.Add(c.key, c)
 	}
 	if fate == Recorded && (c.dirty || !c.written || !c.over) {
 		c.over = true
@@ -761,7 +777,7 @@ func (t *Table) identify(c *tracked, ev *suricata.Event) {
 	if ev.Src != c.client {
 		m = client.MAC(ev.DstMAC)
 	}
-	if m.IsZero() || m.IsGroup() || m == c.mac || t.clients.RouterMAC(m) || c.fate != Recorded {
+	if m.IsZero() || m.IsGroup() || m == c.mac || t.clients.RouterMAC(m) || !c.open() {
 		return
 	}
 	c.mac = m
@@ -787,6 +803,9 @@ func (t *Table) counted(ev *suricata.Event) Fate {
 		t.told(c, ev, heads)
 		return Counted
 	}
+	if t.heard(id, ev, heads) {
+		return Counted
+	}
 	p, ok := k.past.Get(id)
 	switch {
 	case c == nil && ok && ev.Flow.Start <= p.end+slack:
@@ -805,17 +824,15 @@ func (t *Table) told(c *tracked, ev *suricata.Event, heads bool) {
 		return // it was of an earlier one with the same ports
 	}
 	t.identify(c, ev)
-	if c.fate != Recorded {
-		return
-	}
-	if isDNS(ev) {
-		t.void(c, DNSFlow)
+	if !c.open() {
 		return
 	}
 	if app := t.str(ev.App); app != "" && app != c.app {
 		c.app = app
 		t.touch(c)
 	}
+	c.notDNS = c.notDNS || ev.Unrecognised && c.app == ""
+	t.judge(c)
 	if heads {
 		return
 	}
@@ -832,7 +849,7 @@ func (t *Table) told(c *tracked, ev *suricata.Event, heads bool) {
 // have counted less: what moved between our last look and a zeroing, or past a
 // flow table that does not count, is known to Suricata only.
 func (t *Table) believe(c *tracked) {
-	if c.fate != Recorded || !c.doubtful && !t.capture.Load().Uncounted {
+	if !c.open() || !c.doubtful && !t.capture.Load().Uncounted {
 		return
 	}
 	old := c.total()
@@ -882,8 +899,8 @@ func (t *Table) Adopt(flows []Flow) {
 			raw:  [2]uint64{f.Track.RawSent, f.Track.RawRecvd},
 			base: [2]uint64{f.Sent - f.Track.RawSent, f.Recvd - f.Track.RawRecvd}, // may be less than 0: see begin
 		}
-		c.app = f.App
-		if f.Source < name.Address { // what address and port tell, they tell again
+		c.app, c.notDNS = f.App, true // or it would not have been recorded
+		if f.Source < name.Address {  // what address and port tell, they tell again
 			c.name, c.source = f.Name, f.Source
 		}
 		here, there := f.Track.OtherPort, f.Port

@@ -237,6 +237,7 @@ func (t *Table) named(ev *suricata.Event) Fate {
 			c.app = appOf(ev.Kind)
 		}
 		t.identify(c, ev)
+		t.judge(c)
 		t.touch(c)
 		return fate
 	}
@@ -325,8 +326,6 @@ func (t *Table) end(ev *suricata.Event) Fate {
 		return OtherInterface
 	case ev.Flow.BytesToServer == 0 || ev.Flow.BytesToClient == 0:
 		return Unanswered
-	case isDNS(ev):
-		return DNSFlow
 	}
 	inside, fate := t.inside(ev)
 	if fate != Recorded {
@@ -346,6 +345,11 @@ func (t *Table) end(ev *suricata.Event) Fate {
 		here, there = there, here
 	}
 	f.Direction, f.Port = opened(ev, inside, here, there)
+	packets := ev.Flow.PktsToServer + ev.Flow.PktsToClient
+	moved := netBytes(f.Sent+f.Recvd, packets)
+	if isDNS(f.App, f.Direction, here, there) && !ev.Unrecognised && !exceedsDNS(moved, packets) {
+		return DNSFlow
+	}
 	f.Client = t.macOf(f.Client, f.Interface, f.ClientAddr)
 	f.Name, f.Source = t.nameOf(p, &f, tuple{f.ClientAddr, f.Remote, here, there, f.Proto}, ev.Midstream || f.Proto == UDP, string(ev.Flow.State) == "closed")
 	if fate := t.excluded(&f); fate != Recorded {
@@ -357,7 +361,7 @@ func (t *Table) end(ev *suricata.Event) Fate {
 	if !f.Client.IsZero() {
 		t.clients.Seen(f.Client, f.ClientAddr, f.Interface, f.End)
 	}
-	t.coverage.add(f.Interface, t.Hour(f.End), recorded, netBytes(f.Sent+f.Recvd, ev.Flow.PktsToServer+ev.Flow.PktsToClient), f.Source.Named())
+	t.coverage.add(f.Interface, t.Hour(f.End), recorded, moved, f.Source.Named())
 	t.record(f)
 	if t.kernel.timeouts != (conntrack.Timeouts{}) {
 		t.kernel.told.Add(keyOf(ev.Src, ev.Dst, ev.Proto), f.End)
@@ -374,11 +378,6 @@ func (t *Table) record(f Flow) {
 	if len(t.batch) == cap(t.batch) {
 		t.flush()
 	}
-}
-
-// isDNS tells DNS itself, which is read for names and not recorded.
-func isDNS(ev *suricata.Event) bool {
-	return string(ev.App) == "dns" || len(ev.App) == 0 && (ev.Dst.Port() == 53 || ev.Src.Port() == 53)
 }
 
 // nameOf chooses the name of a flow that has ended, in the order of trust. A
