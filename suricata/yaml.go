@@ -214,8 +214,9 @@ stream:
   reassembly: {memcap: 16mb, depth: 64kb, raw: false, toserver-chunk-size: 2560, toclient-chunk-size: 2560, randomize-chunk-size: no, segment-prealloc: 64}
 host: {hash-size: 256, prealloc: 16, memcap: 1mb}
 ippair: {hash-size: 256, prealloc: 16, memcap: 1mb}
-# Tunnels on a LAN are a client's affair: their outside is the connection.
-decoder: {teredo: {enabled: false}, vxlan: {enabled: false}, geneve: {enabled: false}}
+# Tunnels on a LAN are a client's affair: their outside is the connection. GRE and IP in IP cannot be switched off, but
+# four layers are enough for Ethernet, a VLAN's tag (the kernel takes off the outer one) and IP, and not for a tunnel.
+decoder: {max-layers: 4, teredo: {enabled: false}, vxlan: {enabled: false}, geneve: {enabled: false}}
 # The default "auto" takes Hyperscan where there is one: 12 MB.
 mpm-algo: ac-ks
 spm-algo: bm

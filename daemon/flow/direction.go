@@ -37,8 +37,11 @@ func opened(ev *suricata.Event, inside side, here, there uint16) (Direction, uin
 // MACs: one that stands for an address of the internet is no client.
 func (t *Table) inside(ev *suricata.Event) (side, Fate) {
 	src, dst := ev.Src.Addr(), ev.Dst.Addr()
-	if t.clients.RouterAddr(src) {
+	switch {
+	case t.clients.RouterAddr(src):
 		return source, RouterFlow
+	case t.tunnelled(ev):
+		return source, OtherNetwork
 	}
 	srcMAC, dstMAC := client.MAC(ev.SrcMAC), client.MAC(ev.DstMAC)
 	ifc, _ := t.clients.Interface(t.iface(ev.Interface))
@@ -64,6 +67,27 @@ func (t *Table) inside(ev *suricata.Event) (side, Fate) {
 		return destination, Recorded
 	}
 	return source, Recorded
+}
+
+// tunnelled reports whether an event is of what a client's tunnel carries, into
+// which Suricata looks: none of its addresses is of a device here, and it has no
+// MACs, which all else on an Ethernet has.
+func (t *Table) tunnelled(ev *suricata.Event) bool {
+	if ev.SrcMAC != [6]byte{} || ev.DstMAC != [6]byte{} {
+		return false
+	}
+	name := t.iface(ev.Interface)
+	ifc, _ := t.clients.Interface(name)
+	if ifc.MAC.IsZero() || len(ifc.Prefixes) == 0 {
+		return false
+	}
+	for _, end := range []netip.AddrPort{ev.Src, ev.Dst} {
+		a := end.Addr()
+		if _, ok := t.clients.ByAddr(name, a); ok || contains(ifc.Prefixes, a) || t.clients.RouterAddr(a) {
+			return false
+		}
+	}
+	return true
 }
 
 func (t *Table) learn(src, dst netip.Addr, srcMAC, dstMAC client.MAC) {

@@ -422,3 +422,60 @@ func TestBatches(t *testing.T) {
 		t.Errorf("batches of %v flows", sizes)
 	}
 }
+
+// TestTunnels: Suricata tells of the connections that a client's GRE, 6in4 or
+// IPIP carries, with the addresses inside and without MACs. Those are of no
+// client here; what has an address of the network is, and so is what has a
+// client's or no Ethernet's address.
+func TestTunnels(t *testing.T) {
+	clients := home()
+	clients.neighbours[netip.MustParseAddr("10.99.0.5")] = mac(laptopMAC) // has an address of another network, too
+	clients.interfaces["wg0"] = client.Interface{Name: "wg0", Index: 4, Up: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.8.0.0/24")}}
+	clients.interfaces["br-bare"] = client.Interface{Name: "br-bare", Index: 5, Up: true, MAC: mac(routerMAC)}
+	tests := []struct {
+		name string
+		conn conn
+		want string // the client's MAC or address; "": there is none
+	}{
+		{"GRE", conn{src: "10.9.0.2:5000", dst: "10.9.0.1:7000", proto: "UDP"}, ""},
+		{"GRE to the internet", conn{src: "172.28.2.3:50123", dst: "66.59.111.190:22"}, ""},
+		{"from the internet", conn{src: "66.59.111.190:50123", dst: "172.28.2.3:22"}, ""},
+		{"6in4", conn{src: "[2001:db8:77::2]:5000", dst: "[2001:db8:77::1]:443"}, ""},
+		{"a client that has no MAC here", conn{src: "192.168.1.99:5000", dst: "203.0.113.80:443"}, "192.168.1.99"},
+		{"the same over IPv6", conn{src: "[2001:db8:1::99]:5000", dst: "[2001:db8:f::80]:443"}, "2001:db8:1::99"},
+		{"opened from outside", conn{src: "203.0.113.80:5000", dst: "192.168.1.99:443"}, "192.168.1.99"},
+		{"a neighbour of another network", conn{src: "10.99.0.5:5000", dst: "203.0.113.80:443"}, laptopMAC},
+		{"from behind another router of the LAN", conn{src: "10.9.8.7:40000", dst: "203.0.113.80:443", srcMAC: laptopMAC, dstMAC: routerMAC}, laptopMAC},
+		{"WireGuard", conn{iface: "wg0", src: "10.8.0.2:5000", dst: "203.0.113.80:443"}, "10.8.0.2"},
+		{"from behind a WireGuard client", conn{iface: "wg0", src: "10.77.0.2:5000", dst: "203.0.113.80:443"}, "10.77.0.2"},
+		{"a bridge without addresses", conn{iface: "br-bare", src: "192.168.7.2:5000", dst: "203.0.113.80:443"}, "192.168.7.2"},
+		{"a capture that tells no interface", conn{iface: "-", src: "192.168.7.2:5000", dst: "203.0.113.80:443"}, "192.168.7.2"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tab, got := newTable(clients, Policy{Interfaces: []string{"br-lan", "wg0", "br-bare"}})
+			c := tt.conn
+			c.id, c.app, c.sent, c.recvd = 1, "ssh", 100, 200
+			accounted(t, tab, play(t, tab, strings.NewReader(c.end())))
+			who := ""
+			for _, f := range *got {
+				if who = f.ClientAddr.String(); !f.Client.IsZero() {
+					who = f.Client.String()
+				}
+			}
+			if who != tt.want {
+				t.Errorf("the client is %q, want %q", who, tt.want)
+			}
+			if tt.want == "" && tab.Counts()[OtherNetwork].Events != 1 {
+				t.Errorf("counted as %v", tab.Counts())
+			}
+		})
+	}
+	tab, _ := newTable(clients, Policy{Interfaces: []string{"br-lan"}})
+	inside := conn{src: "10.9.0.2:5000"}.answer("a.example", "203.0.113.80")
+	inside = strings.ReplaceAll(inside, "192.168.1.1", "10.9.0.1")
+	play(t, tab, strings.NewReader(inside))
+	if tab.Counts()[OtherNetwork].Events != 1 || tab.memory.Len() != 0 {
+		t.Errorf("an answer inside a tunnel: %v", tab.Counts())
+	}
+}

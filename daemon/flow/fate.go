@@ -19,6 +19,7 @@ const (
 	OtherProtocol              // neither TCP nor UDP
 	RouterFlow                 // the router's own connection
 	OtherInterface             // seen on an interface that is not monitored
+	OtherNetwork               // of addresses that are on no monitored network: inside a tunnel
 	ExcludedClient             // left out by exclude_client
 	ExcludedName               // left out by exclude_hostname
 	BadEvent                   // lacks what such an event must have
@@ -34,7 +35,7 @@ const (
 
 var fateNames = [fates]string{
 	"recorded", "named", "dns_answer", "dns_query", "dns_no_address", "no_name", "bad_name",
-	"unanswered", "dns_flow", "other_protocol", "router", "other_interface",
+	"unanswered", "dns_flow", "other_protocol", "router", "other_interface", "other_network",
 	"excluded_client", "excluded_hostname", "bad_event", "other_event", "disabled",
 	"counted", "earlier", "head_only", "forgotten", "uncounted",
 }

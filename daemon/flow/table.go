@@ -179,6 +179,9 @@ func (t *Table) dns(ev *suricata.Event) Fate {
 	if !t.monitored(ev.Interface) {
 		return OtherInterface
 	}
+	if t.tunnelled(ev) {
+		return OtherNetwork
+	}
 	if string(ev.DNS.Type) == "PTR" {
 		return DNSNoAddress // what an address is called is not what was asked for
 	}
