@@ -32,8 +32,8 @@ func TestLog(t *testing.T) {
 		"table inet pakon {",
 		"meta l4proto != { tcp, udp } return",
 		"ct packets > 0 ct packets < 40 ct bytes < 65536 log group 20545 queue-threshold 1 return",
-		"th sport 53 log group 20545 queue-threshold 1 return",
-		"th dport 53 log group 20545 queue-threshold 1 return",
+		"th sport 53 goto answers", "th dport 53 goto questions",
+		"limit rate 250/second burst 1000 packets } log group 20545 queue-threshold 1",
 		"tcp flags fin,rst log group 20545 queue-threshold 1",
 		"type filter hook forward priority filter - 5; policy accept;",
 		"type filter hook input priority filter - 5; policy accept;",
@@ -75,6 +75,7 @@ func TestLog(t *testing.T) {
 			t.Errorf("%s: %d DNS packets were logged of %d", host, n, 2*questions)
 		}
 	}
+	logged.flood(r)
 	w.none(t)
 }
 
@@ -315,6 +316,7 @@ func TestMirror(t *testing.T) {
 	questions("v4", server4)
 	questions("v6", server6)
 	questions("the router", router4)
+	seen.flood(r)
 
 	// Who calls Apply at every change of a link must not be told of one by it.
 	changes := r.listenLinks()

@@ -247,6 +247,28 @@ func (r *house) ask(host string, n int) {
 	})
 }
 
+// flood checks that what a client floods port 53 with is seen as far as its
+// limit, which is not another's.
+func (s *packets) flood(r *house) {
+	s.t.Helper()
+	dns := func(p packet) bool { return p.is(unix.IPPROTO_UDP, 53) }
+	s.reset()
+	const much, few = 10_000, 100
+	began := time.Now()
+	r.ask(server4, much)
+	most := dnsBurst + int(time.Since(began).Seconds()*dnsRate) + dnsRate
+	r.ask(server6, few) // as another client
+	other := func(p packet) bool { return dns(p) && p.v6 }
+	s.until(2*few, "DNS of another client", other)
+	n, _ := s.count(func(p packet) bool { return dns(p) && !p.v6 })
+	if n < dnsBurst/2 || n > most {
+		s.t.Errorf("%d of %d packets of a flood were seen, at most %d are right", n, 2*much, most)
+	}
+	if n, _ := s.count(other); n != 2*few {
+		s.t.Errorf("%d of %d packets of another client were seen", n, 2*few)
+	}
+}
+
 // packets are what a listener got.
 type packets struct {
 	t    *testing.T

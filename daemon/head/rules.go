@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/nftables"
@@ -33,6 +35,12 @@ const (
 	// quotaFlows bounds memory. Where there are more at a time, the heads of
 	// the newest are not seen.
 	quotaFlows = 65536
+	// All of a client's packets of port 53 are seen, as each answer has a name,
+	// but of what floods that port no more than this: the log has no room for it.
+	dnsRate  = 250 // a second
+	dnsBurst = 1000
+	// dnsClients bounds memory; a client is forgotten after quotaTime.
+	dnsClients = 16384
 )
 
 // The priorities: before fw4's chains, which may end a packet's way, and before
@@ -101,8 +109,7 @@ func (p plan) logRules() *ruleset {
 	// than all of them.
 	head.add(counted(expr.CtKeyPKTS, expr.CmpOpGt, 0), counted(expr.CtKeyPKTS, expr.CmpOpLt, headPackets),
 		counted(expr.CtKeyBYTES, expr.CmpOpLt, headBytes), logged, verdict(expr.VerdictReturn, ""))
-	head.add(port(sourcePort, 53), logged, verdict(expr.VerdictReturn, ""))
-	head.add(port(destinationPort, 53), logged, verdict(expr.VerdictReturn, ""))
+	r.limitDNS(head, "", logged)
 	head.add(tcp, flags(tcpFIN|tcpRST), logged)
 	for _, base := range []struct {
 		name string
@@ -127,8 +134,8 @@ func (p plan) logRules() *ruleset {
 // of reach there: each direction of a connection has a quota of its own.
 func (p plan) mirrorRules() *ruleset {
 	r := &ruleset{table: &nftables.Table{Name: tableName, Family: nftables.TableFamilyNetdev}}
-	v4 := r.quotas("v4", nftables.TypeIPAddr)
-	v6 := r.quotas("v6", nftables.TypeIP6Addr)
+	v4 := r.dynamicSet("v4", quotaFlows, connectionKey(nftables.TypeIPAddr))
+	v6 := r.dynamicSet("v6", quotaFlows, connectionKey(nftables.TypeIP6Addr))
 	for i, n := range p.networks {
 		if len(n.hooks) == 0 {
 			continue // the interface is not there
@@ -142,8 +149,7 @@ func (p plan) mirrorRules() *ruleset {
 		head := r.chain(fmt.Sprintf("head%d", i))
 		r.onlyTCPAndUDP(head)
 		head.add(tcp, flags(tcpFIN|tcpSYN|tcpRST), verdict(expr.VerdictGoto, edge.Name))
-		head.add(port(sourcePort, 53), duplicate(n.mirror), verdict(expr.VerdictReturn, ""))
-		head.add(port(destinationPort, 53), duplicate(n.mirror), verdict(expr.VerdictReturn, ""))
+		r.limitDNS(head, strconv.Itoa(i), duplicate(n.mirror))
 		// A limit that lets one a minute through beyond its burst.
 		packets := &expr.Limit{Type: expr.LimitTypePkts, Rate: 1, Unit: expr.LimitTimeMinute, Burst: quotaPackets}
 		quota := &expr.Quota{Bytes: quotaBytes}
@@ -200,16 +206,49 @@ func (r *ruleset) onlyTCPAndUDP(c *chain) {
 	last.set, last.elems = set, []nftables.SetElement{{Key: []byte{unix.IPPROTO_TCP}}, {Key: []byte{unix.IPPROTO_UDP}}}
 }
 
-// quotas is a set of what was seen of each direction of a connection.
-func (r *ruleset) quotas(name string, address nftables.SetDatatype) *nftables.Set {
+// dynamicSet is a set of what was seen by key. A table has one by each name.
+func (r *ruleset) dynamicSet(name string, size uint32, key nftables.SetDatatype) *nftables.Set {
+	for _, s := range r.sets {
+		if s.Name == name {
+			return s
+		}
+	}
 	s := &nftables.Set{
 		// Anonymous sets count from 1.
-		Table: r.table, ID: 1<<16 + uint32(len(r.sets)), Name: name, Dynamic: true, Concatenation: true,
-		KeyType: nftables.MustConcatSetType(address, address, nftables.TypeInetProto, nftables.TypeInetService, nftables.TypeInetService),
-		Size:    quotaFlows, HasTimeout: true, Timeout: quotaTime,
+		Table: r.table, ID: 1<<16 + uint32(len(r.sets)), Name: name, Dynamic: true,
+		KeyType: key, Concatenation: strings.Contains(key.Name, " . "),
+		Size: size, HasTimeout: true, Timeout: quotaTime,
 	}
 	r.sets = append(r.sets, s)
 	return s
+}
+
+// connectionKey is the key of one direction of a connection.
+func connectionKey(address nftables.SetDatatype) nftables.SetDatatype {
+	return nftables.MustConcatSetType(address, address, nftables.TypeInetProto, nftables.TypeInetService, nftables.TypeInetService)
+}
+
+// limitDNS has the packets of port 53 seen, up to the limit of their client, and
+// ends the chain for them.
+func (r *ruleset) limitDNS(head *chain, suffix string, seen []expr.Any) {
+	v4 := r.dynamicSet("dns4", dnsClients, nftables.TypeIPAddr)
+	v6 := r.dynamicSet("dns6", dnsClients, nftables.TypeIP6Addr)
+	limit := &expr.Limit{Type: expr.LimitTypePkts, Rate: dnsRate, Unit: expr.LimitTimeSecond, Burst: dnsBurst}
+	for _, d := range []struct {
+		name            string
+		port            uint32 // where 53 is
+		client, client6 uint32 // where the client's address is in the headers
+	}{
+		{"answers", sourcePort, destination4, destination6},
+		{"questions", destinationPort, source4, source6},
+	} {
+		c := r.chain(d.name + suffix)
+		c.add(protocol(unix.ETH_P_IP), []expr.Any{payload(expr.PayloadBaseNetworkHeader, d.client, 4, register)},
+			dynset(v4, unix.NFT_DYNSET_OP_ADD, limit), seen)
+		c.add(protocol(unix.ETH_P_IPV6), []expr.Any{payload(expr.PayloadBaseNetworkHeader, d.client6, 16, register)},
+			dynset(v6, unix.NFT_DYNSET_OP_ADD, limit), seen)
+		head.add(port(d.port, 53), verdict(expr.VerdictGoto, c.Name))
+	}
 }
 
 // The parts of rules.
@@ -221,7 +260,11 @@ var (
 	tcp = meta(expr.MetaKeyL4PROTO, expr.CmpOpEq, []byte{unix.IPPROTO_TCP})
 )
 
-const sourcePort, destinationPort = 0, 2 // in the header of TCP and UDP
+const (
+	sourcePort, destinationPort = 0, 2 // in the header of TCP and UDP
+	source4, destination4       = 12, 16
+	source6, destination6       = 8, 24
+)
 
 func load(key expr.MetaKey) []expr.Any { return []expr.Any{&expr.Meta{Key: key, Register: register}} }
 
@@ -286,7 +329,7 @@ func duplicate(d device) []expr.Any {
 
 // The keys of the sets v4 and v6, loaded from register on: source, destination,
 // protocol, ports.
-var key4, key6 = key(12, 4), key(8, 16)
+var key4, key6 = key(source4, 4), key(source6, 16)
 
 func key(offset, length uint32) []expr.Any {
 	words := length / 4
