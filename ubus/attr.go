@@ -79,15 +79,18 @@ func validAttr(k attrKind, v []byte) bool {
 	return true
 }
 
-// WalkAttrs calls f for each attribute of a body, in order, up to the first that overruns it.
+// WalkAttrs calls f for each attribute of a body, in order, up to the first that overruns it. One that is shorter than
+// its head is passed over.
 func WalkAttrs(body []byte, f func(id AttrID, value []byte)) {
 	for len(body) >= attrHead {
 		head := binary.BigEndian.Uint32(body)
 		n := int(head & attrLenMask)
-		if n < attrHead || pad(n) > len(body) {
+		if n == 0 || pad(n) > len(body) {
 			return
 		}
-		f(AttrID(attrID(head)), body[attrHead:n])
+		if n >= attrHead {
+			f(AttrID(attrID(head)), body[attrHead:n])
+		}
 		body = body[pad(n):]
 	}
 }

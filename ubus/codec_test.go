@@ -235,7 +235,8 @@ func TestAttrRules(t *testing.T) {
 		{"unknown are skipped", cat(raw(14, "abcd"), raw(0, "abcd"), raw(127, ""), u32(7)), 7, true, "", false},
 		{"overrun ends", cat(u32(7), []byte{4, 0, 0, 200, 'x', 0, 0, 0}, str("y")), 7, true, "", false},
 		{"padding overruns", cat(u32(7), []byte{4, 0, 0, 6, 'x', 0}), 7, true, "", false},
-		{"shorter than its head", cat(u32(7), []byte{4, 0, 0, 3}, str("y")), 7, true, "", false},
+		{"shorter than its head is passed over", cat(u32(7), []byte{4, 0, 0, 3}, str("y")), 7, true, "y", true},
+		{"without a length ends", cat(u32(7), []byte{4, 0, 0, 0}, str("y")), 7, true, "", false},
 		{"three bytes left", cat(u32(7), []byte{4, 0, 0}), 7, true, "", false},
 		{"nothing", nil, 0, false, "", false},
 	} {

@@ -66,8 +66,9 @@ func (b *Broker) notify(c *client, m *ubus.Message, a *ubus.Attrs) (s ubus.Statu
 	if o == nil || o.owner != c {
 		return ubus.StatusPermissionDenied, true
 	}
-	noReply, _ := a.Uint8(ubus.AttrNoReply)
-	if noReply == 0 {
+	flag, _ := untyped(m, ubus.AttrNoReply, 1)
+	noReply := flag != 0
+	if !noReply {
 		var ids []byte
 		for _, s := range o.subscribers {
 			ids = ubus.AppendUint32(ids, 0, s.id)
@@ -79,7 +80,7 @@ func (b *Broker) notify(c *client, m *ubus.Message, a *ubus.Attrs) (s ubus.Statu
 	}
 	for _, s := range o.subscribers {
 		var head []byte
-		if noReply != 0 {
+		if noReply {
 			head = ubus.AppendUint8(nil, ubus.AttrNoReply, 1)
 		}
 		b.forward(c, s, m.Seq, method, a, head)

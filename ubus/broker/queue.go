@@ -13,7 +13,9 @@ type queue struct {
 	frames  [][]byte
 	bytes   int
 	dropped int
-	closed  bool
+	// finishing: nothing is added any more, and when all is taken the queue is closed.
+	finishing bool
+	closed    bool
 }
 
 func newQueue() *queue {
@@ -26,7 +28,7 @@ func newQueue() *queue {
 func (q *queue) put(frame []byte) (firstDrop bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.closed {
+	if q.closed || q.finishing {
 		return false
 	}
 	if len(q.frames) > 0 {
@@ -55,10 +57,10 @@ func (q *queue) waitEmpty() bool {
 func (q *queue) first() ([]byte, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for len(q.frames) == 0 && !q.closed {
+	for len(q.frames) == 0 && !q.closed && !q.finishing {
 		q.change.Wait()
 	}
-	if q.closed {
+	if q.closed || len(q.frames) == 0 {
 		return nil, false
 	}
 	return q.frames[0], true
@@ -78,6 +80,14 @@ func (q *queue) written() {
 	} else {
 		q.bytes -= len(q.frames[0])
 	}
+	q.change.Broadcast()
+}
+
+// finish closes the queue as soon as all that is in it is taken.
+func (q *queue) finish() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.finishing = true
 	q.change.Broadcast()
 }
 

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"bytes"
 	"slices"
 	"strings"
 
@@ -40,9 +39,9 @@ func (b *Broker) handle(c *client, m *ubus.Message) {
 	case ubus.MsgRemoveObject:
 		b.status(c, m, b.removeObject(c, m, &a))
 	case ubus.MsgSubscribe:
-		b.status(c, m, b.addSubscription(c, &a))
+		b.status(c, m, b.addSubscription(c, m, &a))
 	case ubus.MsgUnsubscribe:
-		b.status(c, m, b.removeSubscription(c, &a))
+		b.status(c, m, b.removeSubscription(c, m, &a))
 	default:
 		b.status(c, m, ubus.StatusInvalidCommand)
 	}
@@ -157,15 +156,15 @@ func (b *bus) typeOf(a *ubus.Attrs) *objectType {
 	if id, ok := a.Uint32(ubus.AttrObjType); ok {
 		return b.types[id]
 	}
-	signature, ok := a.Nested(ubus.AttrSignature)
+	list, ok := a.Nested(ubus.AttrSignature)
 	if !ok {
 		return nil
 	}
-	methods, err := ubus.Decode(signature)
-	if err != nil || slices.ContainsFunc(methods, func(f ubus.Field) bool { return f.Name == "" }) {
+	methods, ok := signature(list)
+	if !ok {
 		return nil
 	}
-	return &objectType{id: newID(b.types), signature: bytes.Clone(signature)}
+	return &objectType{id: newID(b.types), signature: methods}
 }
 
 func (b *Broker) removeObject(c *client, m *ubus.Message, a *ubus.Attrs) ubus.Status {
@@ -190,9 +189,9 @@ func (b *Broker) removeObject(c *client, m *ubus.Message, a *ubus.Attrs) ubus.St
 }
 
 // ownAndTarget returns the numbers of a subscription: the client's own object and the one that it hears.
-func (b *bus) ownAndTarget(c *client, a *ubus.Attrs) (own *object, target uint32, s ubus.Status) {
+func (b *bus) ownAndTarget(c *client, m *ubus.Message, a *ubus.Attrs) (own *object, target uint32, s ubus.Status) {
 	id, hasID := a.Uint32(ubus.AttrObjID)
-	target, hasTarget := a.Uint32(ubus.AttrTarget)
+	target, hasTarget := untyped(m, ubus.AttrTarget, 4)
 	if !hasID || !hasTarget {
 		return nil, 0, ubus.StatusInvalidArgument
 	}
@@ -206,8 +205,8 @@ func (b *bus) ownAndTarget(c *client, a *ubus.Attrs) (own *object, target uint32
 	return own, target, ubus.StatusOK
 }
 
-func (b *Broker) addSubscription(c *client, a *ubus.Attrs) ubus.Status {
-	own, id, s := b.ownAndTarget(c, a)
+func (b *Broker) addSubscription(c *client, m *ubus.Message, a *ubus.Attrs) ubus.Status {
+	own, id, s := b.ownAndTarget(c, m, a)
 	if s != ubus.StatusOK {
 		return s
 	}
@@ -224,8 +223,8 @@ func (b *Broker) addSubscription(c *client, a *ubus.Attrs) ubus.Status {
 	return ubus.StatusOK
 }
 
-func (b *Broker) removeSubscription(c *client, a *ubus.Attrs) ubus.Status {
-	own, id, s := b.ownAndTarget(c, a)
+func (b *Broker) removeSubscription(c *client, m *ubus.Message, a *ubus.Attrs) ubus.Status {
+	own, id, s := b.ownAndTarget(c, m, a)
 	if s != ubus.StatusOK {
 		return s
 	}

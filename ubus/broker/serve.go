@@ -8,6 +8,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 
 	"pakon/ubus"
 )
@@ -20,11 +21,17 @@ func (b *Broker) serve(c *client) {
 	if !ended(err) {
 		b.log.Warn("bus client thrown out", "user", c.user, "client", c.id, "err", err)
 	}
+	b.leave(c)
+	// What it asked before that is answered.
+	c.conn.SetWriteDeadline(time.Now().Add(lastWords))
+	c.out.finish()
+	writer.Wait()
 	c.out.close()
 	c.conn.Close()
-	writer.Wait()
-	b.leave(c)
 }
+
+// lastWords is how long a client that leaves may take to read what is still queued for it.
+const lastWords = time.Second
 
 // ended says whether an error is only the end of a connection, whoever ended it.
 func ended(err error) bool {

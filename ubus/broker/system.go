@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"encoding/binary"
 	"slices"
 	"strings"
 
@@ -41,39 +42,31 @@ func (b *Broker) invokeEvents(c *client, a *ubus.Attrs, method string) ubus.Stat
 	if method != "register" && method != "send" {
 		return ubus.StatusInvalidCommand
 	}
-	data, _ := a.Nested(ubus.AttrData)
-	args, err := ubus.Decode(data)
-	if err != nil {
-		return ubus.StatusInvalidArgument
-	}
+	args, _ := a.Nested(ubus.AttrData)
 	if method == "register" {
 		return b.register(c, args)
 	}
-	name, hasName := args.String("id")
-	table, hasTable := args.Table("data")
-	if !hasName || !hasTable {
+	id, hasID := argument(args, "id", ubus.TypeString)
+	content, hasContent := argument(args, "data", ubus.TypeTable)
+	if !hasID || !hasContent {
 		return ubus.StatusInvalidArgument
 	}
+	name := text(id)
 	if strings.HasPrefix(name, "ubus.") {
 		return ubus.StatusPermissionDenied
-	}
-	content, err := table.Append(nil)
-	if err != nil {
-		return ubus.StatusInvalidArgument
 	}
 	b.event(c, name, content)
 	return ubus.StatusOK
 }
 
 // register lets an object hear the events that match a pattern.
-func (b *Broker) register(c *client, args ubus.Table) ubus.Status {
-	object, _ := args.Get("object")
-	number, hasObject := object.(int32)
-	pattern, hasPattern := args.String("pattern")
+func (b *Broker) register(c *client, args []byte) ubus.Status {
+	number, hasObject := argument(args, "object", ubus.TypeInt32)
+	value, hasPattern := argument(args, "pattern", ubus.TypeString)
 	if !hasObject || !hasPattern {
 		return ubus.StatusInvalidArgument
 	}
-	id := uint32(number)
+	id, pattern := binary.BigEndian.Uint32(number), text(value)
 	if id < firstID {
 		return ubus.StatusPermissionDenied
 	}
@@ -85,7 +78,7 @@ func (b *Broker) register(c *client, args ubus.Table) ubus.Status {
 		return ubus.StatusPermissionDenied
 	}
 	l := listening{object: o}
-	l.pattern, l.prefix = strings.CutSuffix(strings.Clone(pattern), "*")
+	l.pattern, l.prefix = strings.CutSuffix(pattern, "*")
 	if c.patterns >= maxPatterns || c.held+len(l.pattern) > maxHeld {
 		return ubus.StatusNoMemory
 	}
