@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"slices"
@@ -469,6 +470,52 @@ func TestFromOutside(t *testing.T) {
 		if err != nil {
 			t.Errorf("%v; there are %+v", err, flowsOf(t, s, c))
 		}
+	}
+}
+
+// TestPort53: what goes over port 53 and is no DNS is recorded, and what moves
+// more than DNS does; DNS is not.
+func TestPort53(t *testing.T) {
+	t.Parallel()
+	for _, mode := range modes {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			r, s := monitoredRouter(t, mode)
+			c := r.Clients()[0]
+			if err := r.Echo(53); err != nil {
+				t.Fatal(err)
+			}
+			to := netip.AddrPortFrom(router.EchoAddr, 53)
+			const much, few = 100, 2
+			message := strings.Repeat("no DNS ", 150)
+			for _, n := range []int{much, few} {
+				if _, err := c.AskOften(t.Context(), "udp", to, message, n); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, overTCP := range []bool{false, true} {
+				if _, err := c.Lookup(t.Context(), "www.example.org", false, overTCP); err != nil {
+					t.Fatal(err)
+				}
+			}
+			size := uint64(len(message) + 28)
+			// The small one is known when Suricata has told what it is: after silence.
+			var sent []uint64
+			err := s.Until(t.Context(), 6*reportTime, func(context.Context) (bool, error) {
+				sent = nil
+				for _, f := range flowsOf(t, s, c) {
+					if f.Port != 53 || f.Address != router.EchoAddr.String() || f.Proto != "udp" || f.Sent != f.Recvd {
+						return false, fmt.Errorf("recorded %+v", f)
+					}
+					sent = append(sent, f.Sent)
+				}
+				slices.Sort(sent)
+				return slices.Equal(sent, []uint64{few * size, much * size}), nil
+			})
+			if err != nil {
+				t.Errorf("%v; sent were %d", err, sent)
+			}
+		})
 	}
 }
 

@@ -44,6 +44,12 @@ const maxEcho = 1500 // bytes
 // Ask connects to an address by "tcp" or "udp", sends a message and returns the
 // beginning of the answer.
 func (c *Client) Ask(ctx context.Context, network string, to netip.AddrPort, message string) (answer string, err error) {
+	return c.AskOften(ctx, network, to, message, 1)
+}
+
+// AskOften sends a message n times by one connection, each time after the answer
+// to the one before has begun to come, and returns the last one's beginning.
+func (c *Client) AskOften(ctx context.Context, network string, to netip.AddrPort, message string, n int) (answer string, err error) {
 	conn, err := c.dial(ctx, network, to)
 	if err != nil {
 		return "", err
@@ -52,13 +58,14 @@ func (c *Client) Ask(ctx context.Context, network string, to netip.AddrPort, mes
 	if err := conn.SetDeadline(time.Now().Add(timeout)); err != nil {
 		return "", err
 	}
-	if _, err := conn.Write([]byte(message)); err != nil {
-		return "", fmt.Errorf("%s asking %v: %w", c, to, err)
+	b, got := make([]byte, maxEcho), 0
+	for range n {
+		if _, err := conn.Write([]byte(message)); err != nil {
+			return "", fmt.Errorf("%s asking %v: %w", c, to, err)
+		}
+		if got, err = conn.Read(b); err != nil {
+			return "", fmt.Errorf("%s asking %v: %w", c, to, err)
+		}
 	}
-	b := make([]byte, maxEcho)
-	n, err := conn.Read(b)
-	if err != nil {
-		return "", fmt.Errorf("%s asking %v: %w", c, to, err)
-	}
-	return string(b[:n]), nil
+	return string(b[:got]), nil
 }
