@@ -2,14 +2,17 @@ package broker
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"path/filepath"
 	"slices"
 	"syscall"
 	"testing"
+	"time"
 
 	"pakon/ubus"
 )
@@ -246,5 +249,62 @@ func TestRubbishBehindARequest(t *testing.T) {
 			}
 			hearer.read(ubus.MsgUnsubscribe)
 		})
+	}
+}
+
+// TestClientAmongOddOnes: the client of package ubus goes on whatever others put on the bus.
+func TestClientAmongOddOnes(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "bus.sock")
+	startBroker(t, path, nil)
+	client := ubus.New(path, slog.New(slog.DiscardHandler))
+	heard := make(chan string, 10)
+	client.Listen("house.*", func(event string, _ ubus.Table) { heard <- event })
+	asked := make(chan struct{}, 10)
+	if err := client.Publish(&ubus.Object{Path: "thing", Methods: []ubus.Method{{Name: "ask", Handler: func(context.Context, *ubus.Request) { asked <- struct{}{} }}}}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ran := make(chan error, 1)
+	go func() { ran <- client.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-ran })
+
+	odd := dial(t, path)
+	odd.add("odd")
+	bad := ubus.AppendString(nil, ubus.AttrObjPath, "worse")
+	odd.ask(ubus.MsgAddObject, 0, ubus.AppendNested(bad, ubus.AttrSignature, named(ubus.TypeTable, "get", "\xff\xfe\xfd\xfcabcd")))
+	<-client.Ready()
+	objects, err := client.Lookup(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var paths []string
+	for _, o := range objects {
+		paths = append(paths, o.Path)
+	}
+	if want := []string{"odd", "thing", "worse"}; !slices.Equal(paths, want) {
+		t.Errorf("shown are %q, want %q", paths, want)
+	}
+	thing := objects[1].ID
+	send := func(id, data string) {
+		t.Helper()
+		odd.must(ubus.StatusOK, "sending", odd.invoke(ubus.ObjectEvents, "send", join(named(ubus.TypeString, "id", id+"\x00"), named(ubus.TypeTable, "data", data))))
+	}
+	odd.must(ubus.StatusInvalidArgument, "asking with arguments that are none", odd.invoke(thing, "ask", overrun))
+	odd.must(ubus.StatusOK, "asking", odd.invoke(thing, "ask", nil))
+	<-asked
+	for deadline := time.Now().Add(patience); ; {
+		send("house.odd", "\xff\xff\xff\xffabcdef")
+		send("house.door", "")
+		select {
+		case event := <-heard:
+			if event != "house.door" {
+				t.Errorf("heard %s", event)
+			}
+			return
+		case <-time.After(10 * time.Millisecond): // it may not listen yet
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("nothing was heard")
+		}
 	}
 }
