@@ -19,9 +19,12 @@ const (
 	TLS                       // SNI in a TLS ClientHello
 	Address                   // the far end's address, which is known to be that
 	Port                      // the port, which says what the connection is for, not with whom
+
+	// Sources is how many there are.
+	Sources
 )
 
-var sources = [...]string{"", "cert", "dns", "http", "quic", "tls", "address", "port"}
+var sources = [Sources]string{"", "cert", "dns", "http", "quic", "tls", "address", "port"}
 
 // Named tells whether the source names the far end, and not only what a
 // connection is for.

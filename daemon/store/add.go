@@ -28,16 +28,22 @@ const (
 	maxBytes = 1 << 48
 )
 
+// maxSource is the last source that facts has room for. If there are more, the
+// next line does not compile.
+const maxSource = 7
+
+const _ = maxSource + 1 - name.Sources
+
 // facts packs a flow's small numbers; see column facts.
 func facts(f *flow.Flow) int64 {
-	return int64(f.Port)<<12 | int64(f.Proto)<<4 | int64(f.Source&7)<<1 | int64(f.Direction&1)
+	return int64(f.Port)<<12 | int64(f.Proto)<<4 | int64(f.Source&maxSource)<<1 | int64(f.Direction&1)
 }
 
 // unpackFacts is the reverse of facts.
 func unpackFacts(n int64, f *flow.Flow) {
 	f.Port = uint16(n >> 12)
 	f.Proto = uint8(n >> 4)
-	f.Source = name.Source(n >> 1 & 7)
+	f.Source = name.Source(n >> 1 & maxSource)
 	f.Direction = flow.Direction(n & 1)
 }
 
