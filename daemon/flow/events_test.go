@@ -146,7 +146,9 @@ func TestNames(t *testing.T) {
 		{"certificate chooses among DNS names", []string{c.answer("cert.example.org", "203.0.113.80"), c.answer("a.example", "203.0.113.80"), c.tls(cert)}, "cert.example.org", name.DNS},
 		{"a bad SNI", []string{c.answer("a.example", "203.0.113.80"), c.tls(`"sni":"a\u0000b"`)}, "a.example", name.DNS},
 		{"an address as Host", []string{c.http(`"hostname":"203.0.113.80"`)}, "", name.None},
-		{"a hostile name stays as it is", []string{c.tls(`"sni":"<img src=x onerror=alert(1)>"`)}, "<img src=x onerror=alert(1)>", name.TLS},
+		{"a hostile name", []string{c.tls(`"sni":"<img src=x onerror=alert(1)>"`)}, "", name.None},
+		{"a password", []string{c.http(`"hostname":"anna:geheim@a.example:8080"`)}, "a.example", name.HTTP},
+		{"two hosts", []string{c.http(`"hostname":"a.example, b.example"`)}, "a.example", name.HTTP},
 		{"a name of another connection", []string{with(c, func(c *conn) { c.id = 2 }).tls(`"sni":"b.example"`)}, "", name.None},
 	}
 	for _, tt := range tests {
