@@ -55,7 +55,7 @@ type Decoder struct {
 // or they are wrong. The error is a *DecodeError; what ev holds then is
 // undefined.
 func (d *Decoder) Decode(line []byte, ev *Event) error {
-	*ev = Event{DNS: Message{Answers: ev.DNS.Answers[:0]}}
+	*ev = Event{DNS: Message{Answers: ev.DNS.Answers[:0]}, AltNames: ev.AltNames[:0]}
 	if len(line) > MaxLine {
 		return &DecodeError{Err: ErrTooLong, Offset: MaxLine}
 	}
@@ -209,7 +209,7 @@ func (d *Decoder) eventType(i int) int {
 func (d *Decoder) clearBody() {
 	ev := d.ev
 	ev.DNS = Message{Answers: ev.DNS.Answers[:0]}
-	ev.Name, ev.Subject = nil, nil
+	ev.Name, ev.Subject, ev.AltNames = nil, nil, ev.AltNames[:0]
 	ev.Flow, ev.Stats = FlowEnd{}, StatsCounters{}
 	d.decoded, d.started, d.ended = 0, false, false
 }
@@ -251,6 +251,7 @@ func (d *Decoder) body(i int) int {
 
 // named reads an object that holds the server's name.
 func (d *Decoder) named(i int, keys *keySet, order *followers) int {
+	var authority []byte
 	i, more := d.open(i, '{', '}')
 	last := uint8(0)
 	for more {
@@ -263,6 +264,10 @@ func (d *Decoder) named(i int, keys *keySet, order *followers) int {
 			d.ev.Name, j = d.text(j)
 		case keySubject:
 			d.ev.Subject, j = d.text(j)
+		case keyAltNames:
+			j = d.altNames(j)
+		case keyRequestHeaders:
+			authority, j = d.authority(j)
 		default:
 			j = d.skip(j)
 		}
@@ -272,7 +277,79 @@ func (d *Decoder) named(i int, keys *keySet, order *followers) int {
 		i, more = d.more(j, '}')
 		last = key
 	}
+	if len(authority) > 0 {
+		d.ev.Name = authority // a Host beside it does not count (RFC 9113, section 8.3.1)
+	}
 	return i
+}
+
+// altNames reads the subjectAltNames of a certificate.
+func (d *Decoder) altNames(i int) int {
+	ev := d.ev
+	ev.AltNames = ev.AltNames[:0]
+	if d.at(i) != '[' {
+		return d.skip(i)
+	}
+	i, more := d.open(i, '[', ']')
+	for more {
+		var n []byte
+		if n, i = d.textOrOther(i); i < 0 {
+			return -1
+		}
+		if len(n) > 0 && len(ev.AltNames) < MaxAltNames {
+			ev.AltNames = append(ev.AltNames, n)
+		}
+		i, more = d.more(i, ']')
+	}
+	return i
+}
+
+// authority reads the :authority among the headers of a request of HTTP/2.
+func (d *Decoder) authority(i int) (value []byte, next int) {
+	if d.at(i) != '[' {
+		return nil, d.skip(i)
+	}
+	i, more := d.open(i, '[', ']')
+	for more {
+		if d.at(i) != '{' {
+			i = d.skip(i)
+		} else {
+			var n, v []byte
+			if n, v, i = d.header(i); string(n) == ":authority" && len(v) > 0 {
+				value = v
+			}
+		}
+		if i < 0 {
+			return nil, -1
+		}
+		i, more = d.more(i, ']')
+	}
+	return value, i
+}
+
+func (d *Decoder) header(i int) (name, value []byte, next int) {
+	i, more := d.open(i, '{', '}')
+	last := uint8(0)
+	for more {
+		key, j := d.member(i, headerKeys, &d.orders.header, last)
+		if j < 0 {
+			return nil, nil, -1
+		}
+		switch key {
+		case keyHeaderName:
+			name, j = d.textOrOther(j)
+		case keyHeaderValue:
+			value, j = d.textOrOther(j)
+		default:
+			j = d.skip(j)
+		}
+		if j < 0 {
+			return nil, nil, -1
+		}
+		i, more = d.more(j, '}')
+		last = key
+	}
+	return name, value, i
 }
 
 func (d *Decoder) flow(i int) int {

@@ -119,14 +119,24 @@ var etherKeys = newKeySet("", "src_mac", "dest_mac", "src_macs", "dest_macs", "e
 const (
 	keyName = iota + 1
 	keySubject
+	keyAltNames
+	keyRequestHeaders
+)
+
+// Keys of a header of "http": those of HTTP/2 are told as they came.
+const (
+	keyHeaderName = iota + 1
+	keyHeaderValue
 )
 
 var (
-	tlsKeys = newKeySet("", "sni", "subject", "issuerdn", "subjectaltname", "serial", "fingerprint", "version",
+	tlsKeys = newKeySet("", "sni", "subject", "subjectaltname", "", "issuerdn", "serial", "fingerprint", "version",
 		"notbefore", "notafter", "ja4", "client_alpns", "server_alpns", "session_resumed", "from_proto")
-	httpKeys = newKeySet("", "hostname", "", "url", "http_user_agent", "http_content_type", "http_method", "protocol",
-		"status", "length", "http_port", "http_refer", "redirect", "content_range")
-	quicKeys = newKeySet("", "sni", "", "version", "ua", "cyu", "ja3", "ja3s", "ja4", "extensions")
+	httpKeys = newKeySet("", "hostname", "", "", "request_headers", "url", "http_user_agent", "http_content_type", "http_method", "protocol",
+		"status", "length", "http_port", "http_refer", "redirect", "content_range",
+		"version", "response_headers", "http2")
+	headerKeys = newKeySet("", "name", "value", "table_size_update", "error")
+	quicKeys   = newKeySet("", "sni", "", "", "", "version", "ua", "cyu", "ja3", "ja3s", "ja4", "extensions")
 )
 
 // Keys of "dns".
@@ -155,4 +165,5 @@ var (
 type orders struct {
 	event                                          [kinds]followers
 	flow, tcp, ether, tls, http, quic, dns, record followers
+	header                                         followers
 }

@@ -36,6 +36,7 @@ type plainEvent struct {
 	Answers        []plainRecord
 	ServerName     string
 	Subject        string
+	AltNames       []string
 	Start, End     int64
 	Bytes          [4]uint64
 	State, Reason  string
@@ -60,6 +61,9 @@ func plain(ev *Event) plainEvent {
 		ServerName: text(ev.Name), Subject: text(ev.Subject), Start: ev.Flow.Start, End: ev.Flow.End,
 		Bytes: [4]uint64{ev.Flow.BytesToServer, ev.Flow.BytesToClient, ev.Flow.PktsToServer, ev.Flow.PktsToClient},
 		State: text(ev.Flow.State), Reason: text(ev.Flow.Reason), Midstream: ev.Midstream, Stats: ev.Stats,
+	}
+	for _, n := range ev.AltNames {
+		p.AltNames = append(p.AltNames, text(n))
 	}
 	for _, r := range ev.DNS.Answers {
 		p.Answers = append(p.Answers, plainRecord{text(r.Name), text(r.Type), text(r.Data), r.TTL})
@@ -231,10 +235,23 @@ func decodeByOracle(line []byte) (p plainEvent, err error) {
 		o.dns(body, &p)
 	case TLS:
 		p.ServerName, p.Subject = o.str(body, "sni"), o.str(body, "subject")
+		list, _ := body["subjectaltname"].([]any)
+		for _, v := range list {
+			if n, _ := v.(string); n != "" && len(p.AltNames) < MaxAltNames {
+				p.AltNames = append(p.AltNames, n)
+			}
+		}
 	case QUIC:
 		p.ServerName = o.str(body, "sni")
 	case HTTP:
 		p.ServerName = o.str(body, "hostname")
+		list, _ := body["request_headers"].([]any)
+		for _, v := range list {
+			h, _ := v.(object)
+			if value, _ := h["value"].(string); h["name"] == ":authority" && value != "" {
+				p.ServerName = value
+			}
+		}
 	case Flow:
 		p.Start, p.End = o.time(body, "start"), o.time(body, "end")
 		for i, key := range []string{"bytes_toserver", "bytes_toclient", "pkts_toserver", "pkts_toclient"} {

@@ -121,6 +121,10 @@ func TestDecodeRecorded(t *testing.T) {
 		s.FlowActive != 16 || s.TCPMemuse != 155648 || s.FlowMemuse != 512640 {
 		t.Errorf("stats: %+v", s)
 	}
+	got = find(t, "testdata/eve/router-8-afpacket.json", func(ev *Event) bool { return ev.Kind == TLS })
+	if fmt.Sprint(got.AltNames) != "[*.example.test example.test]" {
+		t.Errorf("tls: subjectAltNames %q", got.AltNames)
+	}
 	got = find(t, "testdata/eve/hostile-names.json", func(ev *Event) bool { return ev.Kind == HTTP })
 	if got.ServerName != "<svg onload=alert(2)>" {
 		t.Errorf("the host that is HTML: %q", got.ServerName)
@@ -181,6 +185,17 @@ func event(kind, body string) string {
 
 // wellFormed are events that are right, in odd ways.
 var wellFormed = map[string]string{
+	"subjectaltname":          event("tls", `{"subject":"","subjectaltname":["*.a.example","","b\u002eexample",null,1,{"x":[]}],"sni":""}`),
+	"many subjectaltnames":    event("tls", `{"subjectaltname":["x"`+strings.Repeat(`,"a.example"`, 1000)+`],"sni":"b.example"}`),
+	"subjectaltname is null":  event("tls", `{"subjectaltname":null,"subject":"CN=a"}`),
+	"subjectaltname is text":  event("tls", `{"subjectaltname":"a.example","subject":"CN=a"}`),
+	"subjectaltname twice":    event("tls", `{"subjectaltname":["a","b"],"subjectaltname":["c"]}`),
+	"names of another kind":   `{"event_type":"tls","tls":{"subjectaltname":["a"]},` + head + `,"event_type":"http","http":{}}`,
+	"HTTP/2":                  event("http", `{"version":"2","request_headers":[{"table_size_update":0},{"name":":method","value":"GET"},{"name":":authority","value":"a.example"},{"name":"x","value":"b"}],"response_headers":[{"name":":authority","value":"c.example"}],"url":"/","http2":{"stream_id":1,"request":{},"response":{}}}`),
+	"HTTP/2 with a host":      event("http", `{"request_headers":[{"value":"a.example","name":":authority"},{"name":"host","value":"b.example"}],"hostname":"b.example"}`),
+	"HTTP/2 with a host only": event("http", `{"hostname":"b.example","request_headers":[{"name":":authority","value":""},{"name":"host","value":"b.example"}]}`),
+	"HTTP/2, odd headers":     event("http", `{"request_headers":[1,null,{},[{"name":":authority","value":"a"}],{"name":1,"value":"a"},{"name":":authority","value":[]},{"error":"x"}]}`),
+	"headers are no array":    event("http", `{"request_headers":{"name":":authority","value":"a"}}`),
 	"body before type":        `{"tls":{"sni":"a.example"},` + head + `,"event_type":"tls"}`,
 	"type twice":              `{"event_type":"dns","dns":{"type":"query"},` + head + `,"event_type":"tls","tls":{"sni":"a"}}`,
 	"body twice":              `{"event_type":"tls","tls":{"sni":"a","subject":"CN=a"},` + head + `,"tls":{"subject":"CN=b"}}`,
@@ -348,7 +363,8 @@ func TestDecodeDoesNotAllocate(t *testing.T) {
 	var d Decoder
 	var ev Event
 	lines := readLines(t, "testdata/eve/router-8-afpacket.json")
-	lines = append(lines, []byte(wellFormed["escapes"]), []byte(wellFormed["many answers"]))
+	lines = append(lines, []byte(wellFormed["escapes"]), []byte(wellFormed["many answers"]),
+		[]byte(wellFormed["many subjectaltnames"]), []byte(wellFormed["HTTP/2"]))
 	all := func() {
 		for _, line := range lines {
 			if err := d.Decode(line, &ev); err != nil {

@@ -70,17 +70,24 @@ type Event struct {
 	SrcMAC, DstMAC [6]byte
 
 	DNS     Message // Kind DNS
-	Name    []byte  // TLS and QUIC: the SNI; HTTP: the Host; empty if absent
-	Subject []byte  // TLS: subject of the server's certificate, see CommonName
-	Flow    FlowEnd // Kind Flow
+	Name    []byte  // TLS and QUIC: the SNI; HTTP: the Host, or :authority of HTTP/2; empty if absent
+	Subject []byte  // TLS: subject of the server's certificate, see CommonNames
+	// AltNames are the subjectAltNames of the server's certificate, the first
+	// MaxAltNames of them. Kind TLS, from Suricata 8 on.
+	AltNames [][]byte
+	Flow     FlowEnd // Kind Flow
 	// Midstream: a TCP connection whose first packet Suricata did not see, or
 	// had forgotten. Which side opened it is then not known. Kind Flow.
 	Midstream bool
 	Stats     StatsCounters // Kind Stats
 }
 
-// MaxRecords is how many records of a DNS answer are kept.
-const MaxRecords = 256
+// MaxRecords is how many records of a DNS answer are kept, MaxAltNames how many
+// names of a certificate.
+const (
+	MaxRecords  = 256
+	MaxAltNames = 256
+)
 
 // Message is a DNS query or answer. Which side of the event is the client
 // depends on the version, see Client.
@@ -147,25 +154,28 @@ func (ev *Event) Client() netip.AddrPort {
 	return ev.Src
 }
 
-// CommonName is the common name (CN) in a distinguished name such as
-// "C=US, O=GitHub, Inc., CN=www.github.com", or nil. Of several it is the last,
-// which is the most specific one.
-func CommonName(dn []byte) []byte {
-	var name []byte
+// CommonNames appends the common names (CN) in a distinguished name such as
+// "C=US, O=GitHub, Inc., CN=www.github.com" to dst.
+func CommonNames(dst [][]byte, dn []byte) [][]byte {
 	for rest := dn; len(rest) > 0; {
 		n := attributeEnd(rest)
 		if attr := rest[:n]; len(attr) > 3 && (attr[0]|0x20) == 'c' && (attr[1]|0x20) == 'n' && attr[2] == '=' {
-			name = attr[3:]
+			dst = append(dst, attr[3:])
 		}
 		rest = bytes.TrimLeft(rest[n:], ",+ ")
 	}
-	return name
+	return dst
 }
 
 // attributeEnd is where the first attribute of dn ends: at the separator before
-// the next "type=". A comma inside a value ("GitHub, Inc.") does not end it.
+// the next "type=". A comma inside a value ("GitHub, Inc.") does not end it, nor
+// does one that is escaped ("\\,").
 func attributeEnd(dn []byte) int {
 	for i := 0; i < len(dn); i++ {
+		if dn[i] == '\\' {
+			i++
+			continue
+		}
 		if dn[i] != ',' && dn[i] != '+' {
 			continue
 		}

@@ -1,26 +1,34 @@
 package suricata
 
 import (
+	"bytes"
 	"net/netip"
 	"strings"
 	"testing"
 )
 
-func TestCommonName(t *testing.T) {
+func TestCommonNames(t *testing.T) {
 	for dn, want := range map[string]string{
 		"CN=example.test": "example.test",
 		"C=US, ST=California, L=San Francisco, O=GitHub, Inc., CN=www.github.com":                               "www.github.com",
 		"C=XX, CN=mamzon.ru, L=XX, O=XX, Email=webmaster@mamzon.ru, subjectAltName=*.mamzon.ru www.mamzon.ru":   "mamzon.ru",
 		"C=US, O=NetScreen Technologies, Inc., OU=Security Team, CN=sigdb.secteam.netscreen.com, Email=a@b.com": "sigdb.secteam.netscreen.com",
+		"CN=www.energia.example, C=HU, L=Budapest, O=Példa Energia Zrt., Inc., OU=Tanúsítvány=kiadó (A+B)":      "www.energia.example",
 		"streetAddress=, postalCode=6565, CN=localhost":                                                         "localhost",
-		"DC=org, CN=Users, CN=last.example":                                                                     "last.example",
+		"DC=org, CN=Users, CN=last.example":                                                                     "Users|last.example",
 		"OU=a + CN=b.example":                                                                                   "b.example",
+		"CN=a.example+OU=b":                                                                                     "a.example",
+		`O=Evil\, CN=bank.example, CN=a.example`:                                                                "a.example",
+		`O=Evil\+CN=bank.example,cn=a.example`:                                                                  "a.example",
+		`CN=a\, b.example`:                                                                                      `a\, b.example`,
+		`O=\\, CN=a.example`:                                                                                    "a.example",
 		"OCN=x, O=no name":                                                                                      "",
 		"":                                                                                                      "",
 		"CN=":                                                                                                   "",
+		`CN=a\`:                                                                                                 `a\`,
 		strings.Repeat(",", 60000) + "CN=a":                                                                     "a",
 	} {
-		if got := string(CommonName([]byte(dn))); got != want {
+		if got := string(bytes.Join(CommonNames(nil, []byte(dn)), []byte("|"))); got != want {
 			t.Errorf("%.80q: %q, want %q", dn, got, want)
 		}
 	}

@@ -171,6 +171,7 @@ outputs:
         - dns: {requests: no, responses: yes}
         - tls: {extended: yes}
         - http: {extended: no}
+        - http2
         - quic
         - flow
         - stats: {totals: yes, threads: no, deltas: no, null-values: no}

@@ -95,6 +95,8 @@ func TestYAMLAsSuricataReadsIt(t *testing.T) {
 			"outputs.0.eve-log.ethernet":                                 "yes",
 			"outputs.0.eve-log.types.0.dns.requests":                     "no",
 			"outputs.0.eve-log.types.0.dns.responses":                    "yes",
+			"outputs.0.eve-log.types.3":                                  "http2",
+			"app-layer.protocols.http2.enabled":                          "yes",
 			"logging.outputs.1.file.filename":                            dir + "/suricata.log",
 			"logging.outputs.1.file.format":                              "%d: %M",
 			"app-layer.protocols.tls.encryption-handling":                "bypass",

@@ -8,8 +8,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pakon/daemon/client"
+	"pakon/daemon/conntrack"
 	"pakon/daemon/name"
 )
 
@@ -149,6 +151,20 @@ func TestNames(t *testing.T) {
 		{"a hostile name", []string{c.tls(`"sni":"<img src=x onerror=alert(1)>"`)}, "", name.None},
 		{"a password", []string{c.http(`"hostname":"anna:geheim@a.example:8080"`)}, "a.example", name.HTTP},
 		{"two hosts", []string{c.http(`"hostname":"a.example, b.example"`)}, "a.example", name.HTTP},
+		{"HTTP/2", []string{c.http(`"version":"2","http2":{}`), c.http(`"request_headers":[{"name":":authority","value":"A.example:8080"}]`)}, "a.example", name.HTTP},
+		{"subjectAltName", []string{c.tls(`"subject":"","subjectaltname":["mail.example.net"]`)}, "mail.example.net", name.Certificate},
+		{"common name that is none", []string{c.tls(`"subject":"CN=example nas default","subjectaltname":["192.0.2.1","*.a.example"]`)}, "a.example", name.Certificate},
+		{"common name that is none, alone", []string{c.tls(`"subject":"CN=example nas default"`)}, "", name.None},
+		{"common name over subjectAltName", []string{c.tls(cert[:len(cert)-1] + `","subjectaltname":["b.example"]`)}, "cert.example.org", name.Certificate},
+		{"DNS over subjectAltName", []string{c.answer("a.example", "203.0.113.80"), c.tls(`"subject":"","subjectaltname":["b.example"]`)}, "a.example", name.DNS},
+		{"subjectAltName chooses among DNS names", []string{c.answer("www.b.example", "203.0.113.80"), c.answer("a.example", "203.0.113.80"), c.tls(`"subject":"CN=c.example","subjectaltname":["c.example","*.B.example"]`)}, "www.b.example", name.DNS},
+		{"a cover", []string{c.tls(`"sni":"cloudflare-ech.com"`)}, "cloudflare-ech.com", name.TLS},
+		{"a cover in QUIC", []string{c.quic(`"sni":"Cloudflare-ECH.com"`)}, "cloudflare-ech.com", name.QUIC},
+		{"DNS over a cover", []string{c.answer("a.example", "203.0.113.80"), c.tls(`"sni":"cloudflare-ech.com"`)}, "a.example", name.DNS},
+		{"DNS over a cover in QUIC", []string{c.answer("a.example", "203.0.113.80"), c.quic(`"sni":"cloudflare-ech.com"`), c.quic(`"version":"1"`)}, "a.example", name.DNS},
+		{"DNS that comes later over a cover", []string{c.tls(`"sni":"cloudflare-ech.com"`), c.answer("a.example", "203.0.113.80")}, "a.example", name.DNS},
+		{"Host over a cover", []string{c.tls(`"sni":"cloudflare-ech.com"`), c.http(`"hostname":"a.example"`)}, "a.example", name.HTTP},
+		{"DNS of a cover", []string{c.answer("cloudflare-ech.com", "203.0.113.80")}, "cloudflare-ech.com", name.DNS},
 		{"a name of another connection", []string{with(c, func(c *conn) { c.id = 2 }).tls(`"sni":"b.example"`)}, "", name.None},
 	}
 	for _, tt := range tests {
@@ -163,6 +179,142 @@ func TestNames(t *testing.T) {
 				t.Errorf("the name is %q by %q, want %q by %q", f.Name, f.Source, tt.want, tt.source)
 			}
 		})
+	}
+}
+
+// TestAdoptedCover: a cover that an earlier run recorded still gives way.
+func TestAdoptedCover(t *testing.T) {
+	k := newKernelTable(t, Policy{})
+	e := k.add(kernelConn(1, TCP, "192.168.1.10:50000", https))
+	moved(e, 10, 20)
+	k.now = k.now.Add(time.Second)
+	play(t, k.Table, strings.NewReader(browse.tls(`"sni":"cloudflare-ech.com"`)))
+	k.after(3 * time.Second)
+	kept := slices.Clone(*k.got)
+	k.expect(t, "no answer", `running out 443/6 "cloudflare-ech.com" 10+20`)
+
+	next := newKernelTable(t, Policy{})
+	next.Table, next.got = newTable(home(), Policy{Interfaces: []string{"br-lan"}})
+	kept[0].Track.Key = 1
+	next.Adopt(kept)
+	next.Learn(mac(phoneMAC), netip.MustParseAddr("203.0.113.80"), "a.example", kept[0].Start)
+	next.now, next.entries = k.now.Add(5*time.Second), []*conntrack.Entry{e}
+	moved(e, 1, 2)
+	next.dump()
+	next.expect(t, "an answer of before", `running out 443/6 "a.example" 11+22`)
+}
+
+// TestNamesByIPv4 is about connections to addresses that stand for one of IPv4.
+func TestNamesByIPv4(t *testing.T) {
+	for _, tt := range []struct {
+		name, to, want string
+		source         name.Source
+	}{
+		{"told of the address of IPv4", "[64:ff9b::cb00:7150]:8443", "a.example", name.DNS},
+		{"another address", "[64:ff9b::cb00:7151]:8443", "", name.None},
+		{"a public resolver", "[64:ff9b::808:808]:853", "dns.google", name.Address},
+	} {
+		c := with(browse, func(c *conn) { c.src, c.dst = "[2001:db8:1::10]:50000", tt.to })
+		tab, got := newTable(home(), Policy{Interfaces: []string{"br-lan"}})
+		play(t, tab, strings.NewReader(browse.answer("a.example", "203.0.113.80")+"\n"+c.end()))
+		if len(*got) != 1 || (*got)[0].Name != tt.want || (*got)[0].Source != tt.source || (*got)[0].Remote != netip.MustParseAddrPort(tt.to).Addr() {
+			t.Errorf("%s: %+v", tt.name, *got)
+		}
+	}
+}
+
+// TestResolverOfTheHouse is about a device that asks for others, which are told
+// nothing that shows.
+func TestResolverOfTheHouse(t *testing.T) {
+	const holeMAC, holeAddr, holeAddr6 = "02:aa:00:00:00:53", "192.168.1.53", "2001:db8:1::53"
+	// told is an answer that a client received from a server.
+	told := func(version int, client, clientMAC, server, asked, addr string) string {
+		serverMAC := routerMAC
+		if server == holeAddr {
+			serverMAC = holeMAC
+		}
+		c := conn{id: 2000, src: netip.AddrPortFrom(netip.MustParseAddr(client), 40000).String(), dst: netip.AddrPortFrom(netip.MustParseAddr(server), 53).String(), proto: "UDP"}
+		body := fmt.Sprintf(`"version":2,"type":"answer","rrname":%q,"rrtype":"A"`, asked)
+		from, to := clientMAC, serverMAC
+		if version == 3 {
+			c.src, c.dst, from, to = c.dst, c.src, to, from
+			body = fmt.Sprintf(`"version":3,"type":"response","queries":[{"rrname":%q,"rrtype":"A"}]`, asked)
+		}
+		return c.head("dns") + fmt.Sprintf(`,"ether":{"src_mac":%q,"dest_mac":%q},"dns":{%s,"id":1,"rcode":"NOERROR","answers":[{"rrname":%q,"rrtype":"A","ttl":60,"rdata":%q}]}}`,
+			from, to, body, asked, addr)
+	}
+	const far, router, outside = "203.0.113.80", "192.168.1.1", "9.9.9.9"
+	hole := func(asked, addr string) []string { return []string{told(2, holeAddr, holeMAC, outside, asked, addr)} }
+	own := with(browse, func(c *conn) { c.id, c.src, c.srcMAC = 77, holeAddr+":50000", holeMAC })
+	tests := []struct {
+		name   string
+		events []string
+		want   string
+	}{
+		{"asks outside", hole("a.example", far), "a.example"},
+		{"asks outside, as Suricata 8 tells it", []string{told(3, holeAddr, holeMAC, outside, "a.example", far)}, "a.example"},
+		{"asks outside over IPv6", []string{told(3, holeAddr6, holeMAC, "2620:fe::fe", "a.example", far)}, "a.example"},
+		{"of another address", hole("a.example", "203.0.113.81"), ""},
+		{"a client that asks the router", []string{told(2, "192.168.1.11", laptopMAC, router, "a.example", far)}, ""},
+		{"asks outside and connects itself", append(hole("a.example", far), own.tls(`"sni":"a.example"`)), ""},
+		{"asks outside and has connected itself", append(hole("a.example", far), own.end()), ""},
+		{"its own answer goes first", append(hole("a.example", far), told(2, "192.168.1.10", phoneMAC, router, "b.example", far)), "b.example"},
+		{"the client was told of others", append(hole("a.example", far), told(2, "192.168.1.10", phoneMAC, router, "b.example", "203.0.113.81")), ""},
+		{"seen to answer", append(hole("a.example", far), told(2, "192.168.1.12", "02:aa:00:00:00:12", holeAddr, "b.example", "203.0.113.81")), "a.example"},
+		{"seen to answer, as Suricata 8 tells it", append(hole("a.example", far), told(3, "192.168.1.12", "02:aa:00:00:00:12", holeAddr, "b.example", "203.0.113.81")), "a.example"},
+		{"seen to answer this client, too", append(hole("a.example", far), told(2, "192.168.1.10", phoneMAC, holeAddr, "b.example", "203.0.113.81")), "a.example"},
+		{"seen to answer, asks the router", []string{told(2, holeAddr, holeMAC, router, "a.example", far), told(2, "192.168.1.12", "02:aa:00:00:00:12", holeAddr, "b.example", "203.0.113.81")}, "a.example"},
+		{"seen to answer, connects itself", append(append(hole("a.example", far), own.end()), told(2, "192.168.1.12", "02:aa:00:00:00:12", holeAddr, "b.example", "203.0.113.81")), "a.example"},
+		{"two names for the address", append(hole("a.example", far), hole("b.example", far)...), ""},
+		{"two resolvers that agree", append(hole("a.example", far), told(2, "192.168.1.54", "02:aa:00:00:00:54", outside, "a.example", far)), "a.example"},
+		{"two resolvers that do not", append(hole("a.example", far), told(2, "192.168.1.54", "02:aa:00:00:00:54", outside, "b.example", far)), ""},
+		{"SNI over it", append(hole("a.example", far), browse.tls(`"sni":"b.example"`)), "b.example"},
+		{"it over a certificate", append(hole("a.example", far), browse.tls(`"subject":"CN=b.example"`)), "a.example"},
+		{"a certificate chooses", append(append(hole("a.example", far), hole("b.example", far)...), browse.tls(`"subject":"CN=a.example"`)), "a.example"},
+		{"it over a cover", append(hole("a.example", far), browse.tls(`"sni":"cloudflare-ech.com"`)), "a.example"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			clients := home()
+			clients.neighbours[netip.MustParseAddr(holeAddr)] = mac(holeMAC)
+			tab, got := newTable(clients, Policy{Interfaces: []string{"br-lan"}})
+			accounted(t, tab, play(t, tab, strings.NewReader(strings.Join(append(slices.Clone(tt.events), browse.end()), "\n"))))
+			f := (*got)[len(*got)-1]
+			if f.Name != tt.want || f.Client != mac(phoneMAC) || (f.Source == name.DNS) != (tt.want != "" && tt.name != "SNI over it") && f.Source != name.Certificate {
+				t.Errorf("the name is %q by %q, want %q", f.Name, f.Source, tt.want)
+			}
+
+			// The same where the kernel counts.
+			tab, got = newTable(clients, Policy{Interfaces: []string{"br-lan"}})
+			k := &kernelOf{Table: tab, now: began, got: got}
+			k.dump()
+			var events []string
+			for _, e := range tt.events {
+				if e != own.end() {
+					events = append(events, e)
+				}
+			}
+			play(t, k.Table, strings.NewReader(strings.Join(events, "\n")))
+			if len(events) < len(tt.events) {
+				k.end(k.add(kernelConn(7, TCP, own.src, own.dst)))
+			}
+			e := k.add(kernelConn(1, TCP, browse.src, browse.dst))
+			k.now = k.now.Add(time.Second)
+			moved(e, 1, 2)
+			k.end(e)
+			if tt.name == "SNI over it" || strings.Contains(tt.name, "certificate") || strings.Contains(tt.name, "cover") {
+				return // said before the kernel's connection began
+			}
+			if got := *k.got; len(got) != 1 || got[0].Name != tt.want {
+				t.Errorf("kernel: %+v, want %q", got, tt.want)
+			}
+		})
+	}
+	// Where it is not known who is inside, nobody is.
+	tab, got := newTable(&lan{}, Policy{Interfaces: []string{"br-lan"}})
+	play(t, tab, strings.NewReader(hole("a.example", far)[0]+"\n"+browse.end()))
+	if len(*got) != 1 || (*got)[0].Name != "" {
+		t.Errorf("a capture: %+v", *got)
 	}
 }
 

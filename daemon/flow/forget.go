@@ -91,7 +91,7 @@ func (t *Table) flow(c *tracked) Flow {
 	if f.Source == name.None {
 		// One that is forwarded into the house has a far end behind this machine's
 		// address.
-		f.Name, f.Source = t.found(&f, c.certificate, c.far == "" && t.clients.RouterAddr(f.Remote))
+		f.Name, f.Source = t.found(&f, &c.pending, c.far == "" && t.clients.RouterAddr(f.Remote))
 	}
 	return f
 }

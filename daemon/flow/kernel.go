@@ -339,6 +339,9 @@ func (t *Table) begin(kind conntrack.Kind, e *conntrack.Entry, at time.Time) *tr
 	}
 	c.dump = k.dumps
 	k.conns[c.key] = &c
+	if c.direction == Out {
+		t.connects(c.mac, c.iface, c.client.Addr(), c.remote.Addr())
+	}
 	return &c
 }
 
@@ -633,6 +636,9 @@ func (t *Table) write(c *tracked, final bool) {
 		c.mac, _ = t.clients.ByAddr(c.iface, c.client.Addr())
 	}
 	f := t.flow(c)
+	if c.direction == Out {
+		t.connects(c.mac, c.iface, f.ClientAddr, f.Remote)
+	}
 	t.call(c, &f)
 	f.Track = Track{Key: c.serial, ID: c.id, OtherPort: c.client.Port(), RawSent: c.raw[0], RawRecvd: c.raw[1]}
 	if c.direction == In {
@@ -901,7 +907,7 @@ func (t *Table) Adopt(flows []Flow) {
 		}
 		c.app, c.notDNS = f.App, true // or it would not have been recorded
 		if f.Source < name.Address {  // what address and port tell, they tell again
-			c.name, c.source = f.Name, f.Source
+			c.take(f.Name, f.Source)
 		}
 		here, there := f.Track.OtherPort, f.Port
 		if f.Direction == In {

@@ -90,14 +90,18 @@ type Table struct {
 	batch     []Flow
 	buf       []byte
 	records   []name.Record
+	cert      name.CertificateNames
 }
 
 // pending is what is known of a connection before its end.
 type pending struct {
-	name        string
-	source      name.Source
-	certificate string
-	app         string // application protocol; only of connections that the kernel tracks
+	name   string
+	source name.Source
+	// resort is a name for want of a better one: what the server's certificate says,
+	// or a name that the client stated as a cover for others.
+	resort   string
+	resortBy name.Source
+	app      string // application protocol; only of connections that the kernel tracks
 }
 
 // tuple tells connections apart, from the client's side.
@@ -143,12 +147,12 @@ func (t *Table) Event(ev *suricata.Event) {
 		t.counters.add(Disabled)
 		return
 	}
-	switch ev.Kind {
-	case suricata.DNS:
+	switch {
+	case ev.Kind == suricata.DNS:
 		t.counters.add(t.dns(ev))
-	case suricata.TLS, suricata.QUIC, suricata.HTTP:
+	case sourceOf(ev.Kind) != name.None:
 		t.counters.add(t.named(ev))
-	case suricata.Flow:
+	case ev.Kind == suricata.Flow:
 		ev.Flow.Start, ev.Flow.End = t.set.moved(ev.Flow.Start), t.set.moved(ev.Flow.End)
 		t.counters.add(t.end(ev))
 	default:
@@ -186,8 +190,9 @@ func (t *Table) dns(ev *suricata.Event) Fate {
 		return DNSNoAddress // what an address is called is not what was asked for
 	}
 	addr, mac := ev.Client().Addr(), client.MAC(ev.SrcMAC)
+	server, serverMAC := ev.Dst.Addr(), client.MAC(ev.DstMAC)
 	if addr != ev.Src.Addr() {
-		mac = client.MAC(ev.DstMAC)
+		mac, server, serverMAC = serverMAC, ev.Src.Addr(), mac
 	}
 	if !addr.IsValid() {
 		return BadEvent
@@ -208,7 +213,21 @@ func (t *Table) dns(ev *suricata.Event) Fate {
 	if n == 0 {
 		return DNSNoAddress
 	}
+	t.resolver(who, addr, server, serverMAC)
 	return DNSAnswer
+}
+
+// resolver notes what an answer tells of who asks for whom: a server inside of the
+// house does, and who is answered from outside may.
+func (t *Table) resolver(who name.Client, addr, server netip.Addr, serverMAC client.MAC) {
+	if t.clients.RouterAddr(server) || server == addr || server.IsLinkLocalUnicast() || server.IsMulticast() {
+		return
+	}
+	if iface := t.networkOf(server); iface != "" {
+		t.memory.Serves(t.who(t.macOf(serverMAC, iface, server), server))
+	} else if t.networkOf(addr) != "" && !t.clients.RouterAddr(addr) {
+		t.memory.AskedOutside(who)
+	}
 }
 
 // recordOf is what a record says of names and addresses. Of HTTPS records Suricata
@@ -232,6 +251,7 @@ func (t *Table) named(ev *suricata.Event) Fate {
 	case !t.monitored(ev.Interface):
 		return OtherInterface
 	}
+	t.connects(ev.SrcMAC, t.iface(ev.Interface), ev.Src.Addr(), ev.Dst.Addr())
 	// What is said after a connection's end is of the next with its ports.
 	if c := t.connOf(ev); c != nil && c.fate != Uncounted && !(c.over && ev.Time > c.end) {
 		c.suricata = ev.FlowID
@@ -262,15 +282,19 @@ func (t *Table) named(ev *suricata.Event) Fate {
 // state takes the name that an event states into p.
 func (t *Table) state(p *pending, ev *suricata.Event) Fate {
 	stated, fate := t.clean(ev.Name)
-	if source := sourceOf(ev.Kind); stated != "" && source > p.source {
-		p.name, p.source = stated, source
-	}
+	p.take(stated, sourceOf(ev.Kind))
+	t.cert.Common, t.cert.Alt = t.cert.Common[:0], nil
 	if ev.Kind == suricata.TLS && p.source == name.None {
 		if len(ev.Subject) <= maxSubjectDN {
-			p.certificate, _ = t.clean(trimWildcard(suricata.CommonName(ev.Subject)))
+			t.cert.Common = suricata.CommonNames(t.cert.Common, ev.Subject)
 		}
+		t.cert.Alt = ev.AltNames
+		t.buf = t.cert.Name(t.buf[:0])
+		p.take(t.str(t.buf), name.Certificate)
+	}
+	if p.source == name.None && (ev.Kind == suricata.TLS || p.resort != "") {
 		// The connection begins now; by its end the answer may be forgotten.
-		if p.name = t.answered(ev, p.certificate); p.name != "" {
+		if p.name = t.answered(ev); p.name != "" {
 			p.source = name.DNS
 		}
 	}
@@ -280,37 +304,58 @@ func (t *Table) state(p *pending, ev *suricata.Event) Fate {
 	return Named
 }
 
+// take takes a name, if it is better than what p has.
+func (p *pending) take(n string, source name.Source) {
+	switch {
+	case n == "":
+	case source == name.Certificate || source > name.DNS && name.IsCover(n):
+		if source > p.resortBy {
+			p.resort, p.resortBy = n, source
+		}
+	case source > p.source:
+		p.name, p.source = n, source
+	}
+}
+
 // answered is the name by which the client found the far end of a connection
 // that begins.
-func (t *Table) answered(ev *suricata.Event, certificate string) string {
+func (t *Table) answered(ev *suricata.Event) string {
 	addr := ev.Src.Addr()
 	if !addr.IsValid() || !ev.Dst.Addr().IsValid() {
 		return ""
 	}
-	who := t.who(t.macOf(client.MAC(ev.SrcMAC), t.iface(ev.Interface), addr), addr)
-	return t.memory.Lookup(who, ev.Dst.Addr(), ev.Time, certificate)
+	return t.asked(t.macOf(client.MAC(ev.SrcMAC), t.iface(ev.Interface), addr), addr, ev.Dst.Addr(), ev.Time, t.cert.Covers)
+}
+
+// asked is the name under which a client found a far end: as it was answered, else
+// as those were who ask for the house.
+func (t *Table) asked(m client.MAC, addr, remote netip.Addr, at int64, prefer func(string) bool) string {
+	// Where Suricata does not tell MACs, the answer may have come before the
+	// client's was known.
+	told := false
+	for _, who := range [...]name.Client{t.who(m, addr), t.who(client.MAC{}, addr)} {
+		if n := t.memory.Lookup(who, remote, at, prefer); n != "" {
+			return n
+		}
+		told = told || t.memory.Told(who)
+	}
+	return t.memory.LookupHouse(remote, at, told, prefer)
 }
 
 // appOf is the application protocol that an event of the kind tells of.
 func appOf(k suricata.Kind) string { return sourceOf(k).String() }
 
+// sourceOf is what a name is told by in events of the kind; None if they tell none.
 func sourceOf(k suricata.Kind) name.Source {
 	switch k {
 	case suricata.TLS:
 		return name.TLS
 	case suricata.QUIC:
 		return name.QUIC
-	default:
+	case suricata.HTTP:
 		return name.HTTP
 	}
-}
-
-// trimWildcard makes "example.org" of a certificate's "*.example.org".
-func trimWildcard(b []byte) []byte {
-	if len(b) > 2 && b[0] == '*' && b[1] == '.' {
-		return b[2:]
-	}
-	return b
+	return name.None
 }
 
 // end makes the flow of a connection that has ended.
@@ -354,6 +399,9 @@ func (t *Table) end(ev *suricata.Event) Fate {
 		return DNSFlow
 	}
 	f.Client = t.macOf(f.Client, f.Interface, f.ClientAddr)
+	if f.Direction == Out {
+		t.connects(f.Client, f.Interface, f.ClientAddr, f.Remote)
+	}
 	f.Name, f.Source = t.nameOf(p, &f, tuple{f.ClientAddr, f.Remote, here, there, f.Proto}, ev.Midstream || f.Proto == UDP, string(ev.Flow.State) == "closed")
 	if fate := t.excluded(&f); fate != Recorded {
 		return fate
@@ -397,30 +445,35 @@ func (t *Table) nameOf(p pending, f *Flow, c tuple, resumed, over bool) (string,
 	if before, ok := t.ended.Get(c); ok && resumed {
 		return before.name, before.source
 	}
-	return t.found(f, p.certificate, t.clients.RouterAddr(f.Remote))
+	return t.found(f, &p, t.clients.RouterAddr(f.Remote))
+}
+
+// connects notes that a client has opened a connection itself: who asks for others
+// hardly does.
+func (t *Table) connects(m client.MAC, iface string, addr, remote netip.Addr) {
+	if t.memory.Resolvers() > 0 && addr.IsValid() && remote.IsValid() {
+		t.memory.Connects(t.who(t.macOf(m, iface, addr), addr), remote)
+	}
 }
 
 // found names a flow whose far end nobody has named: as the client was answered,
-// else as the server's certificate says, else as its address or port tell, of
-// which nothing is kept, as a better name may come while it runs. router: its far
-// end is this machine.
-func (t *Table) found(f *Flow, certificate string, router bool) (string, name.Source) {
+// else as the server's certificate says, else as its address or port tell, else by
+// the cover that the client stated. Nothing of that is kept, as a better name may
+// come while it runs. router: its far end is this machine.
+func (t *Table) found(f *Flow, p *pending, router bool) (string, name.Source) {
+	certified := p.resortBy == name.Certificate
 	if f.Direction == Out {
-		// Where Suricata does not tell MACs, the answer may have come before the
-		// client's was known.
-		for _, who := range [...]name.Client{t.who(f.Client, f.ClientAddr), t.who(client.MAC{}, f.ClientAddr)} {
-			if n := t.memory.Lookup(who, f.Remote, f.Start, certificate); n != "" {
-				return n, name.DNS
+		prefer := func(n string) bool { return certified && n == p.resort }
+		if n := t.asked(f.Client, f.ClientAddr, f.Remote, f.Start, prefer); n != "" {
+			return n, name.DNS
+		}
+		if !certified {
+			if n, source := name.WellKnown(f.Proto, f.Port, f.Remote, router); p.resort == "" || source.Named() {
+				return n, source
 			}
 		}
 	}
-	switch {
-	case certificate != "":
-		return certificate, name.Certificate
-	case f.Direction == Out:
-		return name.WellKnown(f.Proto, f.Port, f.Remote, router)
-	}
-	return "", name.None
+	return p.resort, p.resortBy
 }
 
 func (t *Table) excluded(f *Flow) Fate { return t.policy.Load().excluded(f) }

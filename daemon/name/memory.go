@@ -2,6 +2,7 @@ package name
 
 import (
 	"bytes"
+	"iter"
 	"math"
 	"net/netip"
 
@@ -13,6 +14,7 @@ const (
 	maxCandidates = 3         // names remembered for one address of one client
 	maxClients    = 512       // remembered; the one longest without a question goes first
 	maxAliases    = 1024      // CNAMEs remembered between the events of one answer
+	maxResolvers  = 32        // clients that may ask for others
 	minTTL        = 60        // seconds; programs keep an address at least this long
 	maxTTL        = 24 * 3600 // seconds
 	slack         = 2         // seconds by which a connection may seem to begin before its answer
@@ -32,13 +34,15 @@ type Record struct {
 // that none can make it forget what it knows of the others. It is not safe for
 // concurrent use.
 type Memory struct {
-	size    int // most pairs of client and address
-	pairs   int
-	clients *simplelru.LRU[Client, *addresses]
-	aliases *simplelru.LRU[alias, string]
-	intern  *Interner
-	buf     []byte
-	chain   [][]byte
+	size      int // most pairs of client and address
+	pairs     int
+	clients   *simplelru.LRU[Client, *addresses]
+	aliases   *simplelru.LRU[alias, string]
+	resolvers *simplelru.LRU[Client, *resolver]
+	nat64     nat64
+	intern    *Interner
+	buf       []byte
+	chain     [][]byte
 }
 
 // Client is a client as Memory tells clients apart: whatever 16 bytes stand
@@ -58,6 +62,7 @@ type candidate struct {
 	name        string
 	first, last uint32 // Unix time of the first and the latest answer, in seconds to save memory
 	expires     uint32
+	used        bool // the client has connected to the address since the latest answer
 }
 
 // second is the Unix second of a time in ms.
@@ -73,6 +78,9 @@ func NewMemory(size int, intern *Interner) *Memory {
 		panic(err) // maxClients is positive
 	}
 	if m.aliases, err = simplelru.NewLRU[alias, string](maxAliases, nil); err != nil {
+		panic(err)
+	}
+	if m.resolvers, err = simplelru.NewLRU[Client, *resolver](maxResolvers, nil); err != nil {
 		panic(err)
 	}
 	return m
@@ -94,7 +102,7 @@ func (m *Memory) Answer(client Client, at int64, asked []byte, records []Record)
 	n := 0
 	for _, r := range records {
 		if r.Addr.IsValid() && m.onChain(r.Owner) {
-			m.add(client, r.Addr.As16(), name, at, r.TTL)
+			m.add(client, r.Addr, name, at, r.TTL)
 			n++
 		}
 	}
@@ -123,24 +131,45 @@ func (m *Memory) AnswerRecord(client Client, at int64, r Record) int {
 	if !r.Addr.IsValid() {
 		return 0
 	}
-	m.add(client, r.Addr.As16(), name, at, r.TTL)
+	m.add(client, r.Addr, name, at, r.TTL)
 	return 1
 }
 
 // Lookup returns the name that addr most likely had for client when a
 // connection began at the time at (Unix ms), or "". Where several names share
-// the address, hint (a name stated by the server's certificate, may be empty)
-// decides if it is among them; else the latest answer that was valid then.
-func (m *Memory) Lookup(client Client, addr netip.Addr, at int64, hint string) string {
+// the address, the one that is preferred counts, as by the server's certificate;
+// else the latest answer that was valid then. prefer may be nil. An address that
+// stands for one of IPv4 has the name of that, unless it has one of its own.
+func (m *Memory) Lookup(client Client, addr netip.Addr, at int64, prefer func(name string) bool) string {
 	a, ok := m.clients.Get(client)
 	if !ok {
 		return ""
 	}
-	c, ok := a.Get(addr.As16())
-	if !ok {
-		return ""
-	}
 	began := second(at)
+	for known := range m.known(a, addr) {
+		if n := known.best(began, prefer); n != "" {
+			return n
+		}
+	}
+	return ""
+}
+
+// known yields the names of an address, then those of the address inside of it.
+func (m *Memory) known(a *addresses, addr netip.Addr) iter.Seq[*candidates] {
+	return func(yield func(*candidates) bool) {
+		if c, ok := a.Get(addr.As16()); ok && !yield(c) {
+			return
+		}
+		for v4 := range m.nat64.inside(addr) {
+			if c, ok := a.Get(v4.As16()); ok && !yield(c) {
+				return
+			}
+		}
+	}
+}
+
+// best is the name for a connection that began at a time, in Unix seconds.
+func (c *candidates) best(began uint32, prefer func(name string) bool) string {
 	best, bestRank := "", [2]int64{-1, 0}
 	for i := range c {
 		e := &c[i]
@@ -150,8 +179,8 @@ func (m *Memory) Lookup(client Client, addr netip.Addr, at int64, hint string) s
 		if e.first > began+slack {
 			continue // asked for after the connection began
 		}
-		if e.name == hint {
-			return hint
+		if prefer != nil && prefer(e.name) {
+			return e.name
 		}
 		rank := [2]int64{0, int64(e.first)}
 		if began <= e.expires {
@@ -175,7 +204,7 @@ const learnedTTL = 3600
 // of which no more is known than when it was good.
 func (m *Memory) Learn(client Client, addr netip.Addr, name string, at int64) {
 	if n := m.clean([]byte(name)); n != "" && addr.IsValid() {
-		m.add(client, addr.As16(), n, at, learnedTTL)
+		m.add(client, addr, n, at, learnedTTL)
 	}
 }
 
@@ -255,7 +284,11 @@ func equalName(a, b []byte) bool {
 	return bytes.EqualFold(bytes.TrimSuffix(a, []byte(".")), bytes.TrimSuffix(b, []byte(".")))
 }
 
-func (m *Memory) add(client Client, addr [16]byte, name string, at int64, ttl uint32) {
+func (m *Memory) add(client Client, to netip.Addr, name string, at int64, ttl uint32) {
+	if name == ipv4only {
+		m.nat64.learn(to)
+	}
+	addr := to.As16()
 	now := second(at)
 	expires := now + min(max(ttl, minTTL), maxTTL)
 	a, ok := m.clients.Get(client)
@@ -271,7 +304,7 @@ func (m *Memory) add(client Client, addr [16]byte, name string, at int64, ttl ui
 		if m.pairs == m.size {
 			m.makeRoom()
 		}
-		a.Add(addr, &candidates{{name, now, now, expires}})
+		a.Add(addr, &candidates{{name: name, first: now, last: now, expires: expires}})
 		m.pairs++
 		return
 	}
@@ -279,7 +312,7 @@ func (m *Memory) add(client Client, addr [16]byte, name string, at int64, ttl ui
 	for i < maxCandidates-1 && c[i].name != "" && c[i].name != name {
 		i++
 	}
-	e := candidate{name, now, now, expires}
+	e := candidate{name: name, first: now, last: now, expires: expires}
 	if c[i].name == name {
 		e.first = c[i].first
 	}

@@ -53,10 +53,10 @@ func TestAnswer(t *testing.T) {
 			if n := m.Answer(phone, 0, []byte(tt.asked), tt.records); n != tt.taken {
 				t.Errorf("took %d addresses, want %d", n, tt.taken)
 			}
-			if got := m.Lookup(phone, web, 1000, ""); got != tt.want {
+			if got := m.Lookup(phone, web, 1000, nil); got != tt.want {
 				t.Errorf("the name is %q, want %q", got, tt.want)
 			}
-			if got := m.Lookup(laptop, web, 1000, ""); got != "" {
+			if got := m.Lookup(laptop, web, 1000, nil); got != "" {
 				t.Errorf("another client's name is %q", got)
 			}
 		})
@@ -86,7 +86,7 @@ func TestAnswerRecord(t *testing.T) {
 	} {
 		m.AnswerRecord(phone, 0, r)
 	}
-	if got := m.Lookup(phone, web, 0, ""); got != "www.a.test" {
+	if got := m.Lookup(phone, web, 0, nil); got != "www.a.test" {
 		t.Errorf("the name is %q, want the one that was asked for", got)
 	}
 }
@@ -121,7 +121,7 @@ func TestLookup(t *testing.T) {
 			for _, a := range tt.answers {
 				m.Answer(phone, a.at*minute, []byte(a.name), []Record{rec(a.name, "AAAA", web6.String(), a.ttl)})
 			}
-			if got := m.Lookup(phone, web6, tt.at*minute, tt.hint); got != tt.want {
+			if got := m.Lookup(phone, web6, tt.at*minute, func(n string) bool { return n == tt.hint }); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})
@@ -138,7 +138,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	if m.Len() > 100 || m.Len() < 98 || m.aliases.Len() != maxAliases {
 		t.Errorf("%d pairs and %d aliases are kept", m.Len(), m.aliases.Len())
 	}
-	if got := m.Lookup(phone, netip.MustParseAddr("10.0.39.15"), 10_000, ""); got != "a.test" {
+	if got := m.Lookup(phone, netip.MustParseAddr("10.0.39.15"), 10_000, nil); got != "a.test" {
 		t.Errorf("the latest address has the name %q", got)
 	}
 }
@@ -150,7 +150,7 @@ func TestMemoryIsShared(t *testing.T) {
 	for i := range 10_000 {
 		m.Answer(phone, int64(i), []byte("b.test"), []Record{rec("b.test", "A", fmt.Sprintf("10.0.%d.%d", i/256, i%256), 60)})
 	}
-	if got := m.Lookup(laptop, web, 0, ""); got != "a.test" {
+	if got := m.Lookup(laptop, web, 0, nil); got != "a.test" {
 		t.Errorf("the name is %q", got)
 	}
 	if m.Len() > 100 {
@@ -207,7 +207,7 @@ func TestForget(t *testing.T) {
 		addr   netip.Addr
 		want   string
 	}{{phone, web, "a.test"}, {phone, web6, "a.test"}, {laptop, web, "b.test"}, {laptop, web6, ""}} {
-		if got := m.Lookup(tt.client, tt.addr, minute, ""); got != tt.want {
+		if got := m.Lookup(tt.client, tt.addr, minute, nil); got != tt.want {
 			t.Errorf("%v of %v is %q, want %q", tt.addr, tt.client, got, tt.want)
 		}
 	}

@@ -136,6 +136,9 @@ var publicResolvers = sync.OnceValue(func() *byAddress {
 })
 
 func (r *byAddress) name(a netip.Addr) string {
+	if wellKnown64.Contains(a) {
+		a, _ = embedded(a, wellKnown64.Bits())
+	}
 	if n := r.addrs[a]; n != "" {
 		return n
 	}
