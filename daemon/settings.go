@@ -22,15 +22,17 @@ import (
 // settings is what the files of the owner say, as one: configuration, static
 // hosts and lists.
 type settings struct {
-	config   uci.Config
-	hosts    []client.Host
-	leases   []string // the files of the DHCP servers' leases
-	mounts   []string // the folders at which drives are to be mounted
-	lists    *lists.Lists
-	loaded   time.Time
-	refused  error    // why a configuration file was refused; what it last said is in force
-	problems []string // what else is to be said of the files of UCI, one line each
-	wrong    bool     // some of it is more than a warning
+	config uci.Config
+	hosts  []client.Host
+	leases []string // the files of the DHCP servers' leases
+	// resolvers are those to which the DHCP servers send the devices.
+	resolvers []netip.Addr
+	mounts    []string // the folders at which drives are to be mounted
+	lists     *lists.Lists
+	loaded    time.Time
+	refused   error    // why a configuration file was refused; what it last said is in force
+	problems  []string // what else is to be said of the files of UCI, one line each
+	wrong     bool     // some of it is more than a warning
 
 	listProblems []string // likewise, of the lists
 	listFiles    string   // which files of lists there were
@@ -43,7 +45,7 @@ func readSettings(p paths, last *settings) *settings {
 	s := &settings{loaded: time.Now()}
 	before := func() saved {
 		if last != nil {
-			return saved{last.config, last.hosts, last.leases}
+			return saved{last.config, last.hosts, last.leases, last.resolvers}
 		}
 		return loadSaved(p.saved)
 	}
@@ -66,6 +68,11 @@ func readSettings(p paths, last *settings) *settings {
 	}
 	if leasesErr != nil { // of the file that holds the hosts
 		s.leases = before().Leases
+	}
+	resolvers, resolversErr := uci.ReadResolvers(p.config, p.staged)
+	s.resolvers = resolvers
+	if resolversErr != nil { // of the same file
+		s.resolvers = before().Resolvers
 	}
 	if s.refused != nil && err != nil {
 		err = fmt.Errorf("%w; %w", s.refused, err) // one line
@@ -169,7 +176,7 @@ func (s *settings) tell(log *slog.Logger, last *settings) {
 // policy is what of the traffic is recorded.
 func (s *settings) policy() flow.Policy {
 	m := s.config.Monitor
-	p := flow.Policy{Off: !m.Enabled, Interfaces: m.Interfaces, ExcludeMACs: make(map[client.MAC]bool),
+	p := flow.Policy{Off: !m.Enabled, Interfaces: m.Interfaces, Resolvers: s.resolvers, ExcludeMACs: make(map[client.MAC]bool),
 		ExcludePeers: make(map[netip.Addr]bool), ExcludeAddrs: make(map[netip.Addr]bool)}
 	for _, c := range m.ExcludeClients {
 		for _, id := range s.clientsOf(c) {
@@ -260,14 +267,15 @@ func toHosts(in []uci.Host) []client.Host {
 
 // saved is what the owner's files say, kept for a start that finds one refused.
 type saved struct {
-	Config uci.Config
-	Hosts  []client.Host
-	Leases []string
+	Config    uci.Config
+	Hosts     []client.Host
+	Leases    []string
+	Resolvers []netip.Addr
 }
 
 // save keeps the settings in force.
 func (s *settings) save(path string) error {
-	b, err := json.Marshal(saved{s.config, s.hosts, s.leases})
+	b, err := json.Marshal(saved{s.config, s.hosts, s.leases, s.resolvers})
 	if err != nil {
 		return fmt.Errorf("save the configuration in force: %w", err)
 	}

@@ -52,7 +52,7 @@ func write(t *testing.T, root, name, text string) {
 
 const (
 	pakonFile = "config monitor 'monitor'\n\tlist interface 'br-lan'\n\tlist exclude_client 'tv'\n\tlist exclude_client '00:11:22:33:44:66'\n\tlist exclude_client '10.8.0.2'\n\tlist exclude_client 'FD00:8:0::2'\n\tlist exclude_hostname 'example.org'\n\tlist exclude_hostname '203.0.113.9'\n"
-	dhcpFile  = "config host\n\toption name 'TV'\n\tlist mac '00:11:22:33:44:55'\n\toption ip '192.168.1.10'\n\nconfig host\n\toption mac '00:11:22:33:44:77'\n"
+	dhcpFile  = "config host\n\toption name 'TV'\n\tlist mac '00:11:22:33:44:55'\n\toption ip '192.168.1.10'\n\nconfig host\n\toption mac '00:11:22:33:44:77'\n\nconfig dhcp 'lan'\n\tlist dhcp_option '6,192.168.1.53'\n"
 )
 
 func TestPolicy(t *testing.T) {
@@ -64,6 +64,9 @@ func TestPolicy(t *testing.T) {
 	p := s.policy()
 	if !slices.Equal(p.Interfaces, []string{"br-lan"}) {
 		t.Errorf("interfaces %v", p.Interfaces)
+	}
+	if want := []netip.Addr{netip.MustParseAddr("192.168.1.53")}; !slices.Equal(p.Resolvers, want) {
+		t.Errorf("resolvers %v, want %v", p.Resolvers, want)
 	}
 	for m, want := range map[string]bool{"00:11:22:33:44:55": true, "00:11:22:33:44:66": true, "00:11:22:33:44:77": false} {
 		mac, err := client.ParseMAC(m)

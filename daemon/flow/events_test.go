@@ -251,6 +251,7 @@ func TestResolverOfTheHouse(t *testing.T) {
 		events []string
 		want   string
 	}{
+		{"asks the router", []string{told(2, holeAddr, holeMAC, router, "a.example", far)}, ""},
 		{"asks outside", hole("a.example", far), "a.example"},
 		{"asks outside, as Suricata 8 tells it", []string{told(3, holeAddr, holeMAC, outside, "a.example", far)}, "a.example"},
 		{"asks outside over IPv6", []string{told(3, holeAddr6, holeMAC, "2620:fe::fe", "a.example", far)}, "a.example"},
@@ -264,6 +265,8 @@ func TestResolverOfTheHouse(t *testing.T) {
 		{"seen to answer, as Suricata 8 tells it", append(hole("a.example", far), told(3, "192.168.1.12", "02:aa:00:00:00:12", holeAddr, "b.example", "203.0.113.81")), "a.example"},
 		{"seen to answer this client, too", append(hole("a.example", far), told(2, "192.168.1.10", phoneMAC, holeAddr, "b.example", "203.0.113.81")), "a.example"},
 		{"seen to answer, asks the router", []string{told(2, holeAddr, holeMAC, router, "a.example", far), told(2, "192.168.1.12", "02:aa:00:00:00:12", holeAddr, "b.example", "203.0.113.81")}, "a.example"},
+		{"seen to answer the router", []string{told(2, holeAddr, holeMAC, router, "a.example", far), told(2, router, routerMAC, holeAddr, "b.example", "203.0.113.81")}, "a.example"},
+		{"the router asks outside", []string{told(2, router, routerMAC, outside, "a.example", far)}, ""},
 		{"seen to answer, connects itself", append(append(hole("a.example", far), own.end()), told(2, "192.168.1.12", "02:aa:00:00:00:12", holeAddr, "b.example", "203.0.113.81")), "a.example"},
 		{"two names for the address", append(hole("a.example", far), hole("b.example", far)...), ""},
 		{"two resolvers that agree", append(hole("a.example", far), told(2, "192.168.1.54", "02:aa:00:00:00:54", outside, "a.example", far)), "a.example"},
@@ -309,6 +312,19 @@ func TestResolverOfTheHouse(t *testing.T) {
 				t.Errorf("kernel: %+v, want %q", got, tt.want)
 			}
 		})
+	}
+	// Where the owner sends the clients is known, whatever it asks, at whichever of its
+	// addresses.
+	clients := home()
+	clients.neighbours[netip.MustParseAddr(holeAddr)] = mac(holeMAC)
+	for _, from := range []string{holeAddr, holeAddr6} {
+		for _, before := range []string{"", told(2, "192.168.1.10", phoneMAC, router, "b.example", "203.0.113.81") + "\n"} {
+			tab, got := newTable(clients, Policy{Interfaces: []string{"br-lan"}, Resolvers: []netip.Addr{netip.MustParseAddr(router), netip.MustParseAddr(holeAddr)}})
+			play(t, tab, strings.NewReader(before+strings.Replace(told(2, holeAddr, holeMAC, router, "a.example", far), holeAddr, from, 1)+"\n"+own.end()+"\n"+browse.end()))
+			if len(*got) != 2 || (*got)[1].Name != "a.example" {
+				t.Errorf("asked from %s: %+v", from, *got)
+			}
+		}
 	}
 	// Where it is not known who is inside, nobody is.
 	tab, got := newTable(&lan{}, Policy{Interfaces: []string{"br-lan"}})

@@ -50,6 +50,7 @@ type Policy struct {
 	ExcludePeers map[netip.Addr]bool    // clients without a MAC that are never recorded
 	ExcludeNames func(name string) bool // names that are never recorded; may be nil
 	ExcludeAddrs map[netip.Addr]bool    // far ends that are never recorded
+	Resolvers    []netip.Addr           // to which the owner sends the clients; may be the router
 	// HourOffset is how much after a full hour of UTC the hours of this place
 	// begin, in milliseconds: some zones are half an hour off.
 	HourOffset int64
@@ -197,7 +198,8 @@ func (t *Table) dns(ev *suricata.Event) Fate {
 	if !addr.IsValid() {
 		return BadEvent
 	}
-	who := t.who(t.macOf(mac, t.iface(ev.Interface), addr), addr)
+	mac = t.macOf(mac, t.iface(ev.Interface), addr)
+	who := t.who(mac, addr)
 	n := 0
 	if ev.DNS.Version == 1 {
 		for i := range ev.DNS.Answers {
@@ -213,19 +215,26 @@ func (t *Table) dns(ev *suricata.Event) Fate {
 	if n == 0 {
 		return DNSNoAddress
 	}
-	t.resolver(who, addr, server, serverMAC)
+	t.resolver(mac, addr, server, serverMAC)
 	return DNSAnswer
 }
 
 // resolver notes what an answer tells of who asks for whom: a server inside of the
-// house does, and who is answered from outside may.
-func (t *Table) resolver(who name.Client, addr, server netip.Addr, serverMAC client.MAC) {
+// house does, to which the owner sends the clients does, and who is answered from
+// outside may.
+func (t *Table) resolver(mac client.MAC, addr, server netip.Addr, serverMAC client.MAC) {
+	router, who := t.clients.RouterAddr(addr), t.who(mac, addr)
+	for _, a := range t.policy.Load().Resolvers {
+		if m, _ := t.clients.ByAddr("", a); !router && (a == addr || m == mac && !m.IsZero()) {
+			t.memory.Serves(who)
+		}
+	}
 	if t.clients.RouterAddr(server) || server == addr || server.IsLinkLocalUnicast() || server.IsMulticast() {
 		return
 	}
 	if iface := t.networkOf(server); iface != "" {
 		t.memory.Serves(t.who(t.macOf(serverMAC, iface, server), server))
-	} else if t.networkOf(addr) != "" && !t.clients.RouterAddr(addr) {
+	} else if t.networkOf(addr) != "" && !router {
 		t.memory.AskedOutside(who)
 	}
 }
