@@ -8,8 +8,11 @@ package name
 
 import (
 	"bytes"
+	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"pakon/lists/hostname"
 )
 
 // MaxLen is the longest name that is kept, in bytes (RFC 1035, section 2.3.4).
@@ -19,7 +22,8 @@ const MaxLen = 255
 const maxLabel = 63
 
 // Clean appends the form of a host's name that is stored to dst: lower case,
-// without a port, a final dot or what else belongs to a URL. raw may be a name as
+// letters of other scripts in Punycode, without a port, a final dot or what else
+// belongs to a URL. raw may be a name as
 // DNS, SNI or a certificate has it, the Host header of a request, several such
 // headers in one ("a.example, b.example": the first counts), or a URL. It returns
 // nil for what is no name of a host: an address, or text that holds anything but
@@ -74,7 +78,25 @@ func Clean(dst, raw []byte) []byte {
 	if label == 0 || label > maxLabel || !letter || len(out) > MaxLen || isHex(last) {
 		return nil
 	}
+	if bytes.ContainsFunc(out, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		return ascii(dst[:from], out)
+	}
 	return dst
+}
+
+// ascii appends a name in other scripts as the DNS has it, which is what people's
+// words are compared with; nil if the DNS can not have it.
+func ascii(dst, name []byte) []byte {
+	s := hostname.Normalise(string(name))
+	for label := range strings.SplitSeq(s, ".") {
+		if len(label) > maxLabel {
+			return nil
+		}
+	}
+	if len(s) > MaxLen {
+		return nil
+	}
+	return append(dst, s...)
 }
 
 // zwnj and zwj join letters in some scripts, and are parts of names there as the

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
-	"unicode"
 	"unicode/utf8"
 )
 
@@ -19,10 +18,10 @@ func TestClean(t *testing.T) {
 		{"example.org.:8080", "example.org"},
 		{"example.org:", "example.org"},
 		{"xn--hkyrky-ptac70bc.fi", "xn--hkyrky-ptac70bc.fi"},
-		{"BÜCHER.example", "bücher.example"},
-		{"例え。テスト", "例え.テスト"},
-		{"ไทย.example", "ไทย.example"},
-		{"नी\u200c.example", "नी\u200c.example"},
+		{"BÜCHER.example", "xn--bcher-kva.example"},
+		{"例え。テスト", "xn--r8jz45g.xn--zckzah"},
+		{"ไทย.example", "xn--o3cw4h.example"},
+		{"नी\u200c.example", "xn--l2b2c624h.example"},
 		{"_dmarc.example.org", "_dmarc.example.org"},
 		{"r3---sn-4g5e6nez.example", "r3---sn-4g5e6nez.example"},
 		{"-a-.example", "-a-.example"},
@@ -31,7 +30,7 @@ func TestClean(t *testing.T) {
 		{"0x7f.example", "0x7f.example"},
 		{"nas", "nas"},
 		{label + ".example", label + ".example"},
-		{strings.Repeat("ü", 63) + ".example", strings.Repeat("ü", 63) + ".example"},
+		{strings.Repeat("ü", 50) + ".example", "xn--tdaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.example"},
 		// What a request may have around it.
 		{" lead.example", "lead.example"},
 		{"\ttrail.example \r\n", "trail.example"},
@@ -95,7 +94,7 @@ func TestClean(t *testing.T) {
 		{"user＠host.example", ""},
 		{"(null)", ""},
 		{strings.Repeat("a", 64) + ".example", ""},
-		{strings.Repeat("ü", 64) + ".example", ""},
+		{strings.Repeat("ü", 60) + ".example", ""},
 		{strings.Repeat("a.", 127) + "aa", ""},
 		{"a\x00b", ""},
 		{"a\nb", ""},
@@ -147,11 +146,11 @@ func FuzzClean(f *testing.F) {
 			t.Errorf("Clean(%q) = %q, an address", raw, got)
 		}
 		for label := range strings.SplitSeq(string(got), ".") {
-			if n := utf8.RuneCountInString(label); n == 0 || n > maxLabel {
+			if n := len(label); n == 0 || n > maxLabel {
 				t.Errorf("Clean(%q) = %q with a label of %d characters", raw, got, n)
 			}
 			for _, r := range label {
-				if r < utf8.RuneSelf && !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789-_", r) || unicode.IsControl(r) || unicode.IsSpace(r) || unicode.Is(unicode.Bidi_Control, r) {
+				if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789-_", r) {
 					t.Errorf("Clean(%q) = %q holds %q", raw, got, r)
 				}
 			}
