@@ -1,12 +1,15 @@
 package main
 
-import "path/filepath"
+import (
+	"path/filepath"
+
+	"pakon/uci"
+)
 
 // paths are the places of the router's file system, below a root.
 type paths struct {
 	root    string
-	config  string // UCI's files
-	staged  string // UCI's changes that are not committed
+	uci     uci.Folders
 	lists   string // the lists of names, the owner's in folders of it
 	run     string // settings and sockets, of this boot
 	live    string // database of the last day
@@ -30,8 +33,7 @@ func pathsBelow(root string) paths {
 	at := func(p string) string { return filepath.Join(root, p) }
 	return paths{
 		root:    root,
-		config:  at("etc/config"),
-		staged:  at("tmp/.uci"),
+		uci:     uci.Folders{Config: at("etc/config"), Override: at("var/run/uci"), Staged: at("tmp/.uci")},
 		lists:   at("usr/share/pakon-light"),
 		run:     at("var/run/pakon"),
 		live:    at("var/lib/pakon.db"),

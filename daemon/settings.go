@@ -49,20 +49,20 @@ func readSettings(p paths, last *settings) *settings {
 		}
 		return loadSaved(p.saved)
 	}
-	config, problems, err := uci.Read(p.config, p.staged)
+	config, problems, err := uci.Read(p.uci)
 	s.note(problems)
 	s.config = config
 	if err != nil {
 		s.refused = err
 		s.config = before().Config
 	}
-	hosts, problems, err := uci.ReadHosts(p.config, p.staged)
+	hosts, problems, err := uci.ReadHosts(p.uci)
 	s.note(problems)
 	s.hosts = toHosts(hosts)
 	if err != nil {
 		s.hosts = before().Hosts
 	}
-	leases, leasesErr := uci.ReadLeaseFiles(p.config, p.staged)
+	leases, leasesErr := uci.ReadLeaseFiles(p.uci)
 	for _, path := range leases {
 		s.leases = append(s.leases, filepath.Join(p.root, path))
 	}
@@ -78,7 +78,7 @@ func readSettings(p paths, last *settings) *settings {
 		err = fmt.Errorf("%w; %w", s.refused, err) // one line
 	}
 	s.refused = cmp.Or(err, s.refused)
-	if s.mounts, err = uci.ReadMounts(p.config, p.staged); err != nil {
+	if s.mounts, err = uci.ReadMounts(p.uci); err != nil {
 		s.problems = append(s.problems, fmt.Sprintf("where drives are to be mounted is not known: %v", err))
 	}
 	for _, c := range s.config.Monitor.ExcludeClients {
@@ -86,19 +86,19 @@ func readSettings(p paths, last *settings) *settings {
 		problem := ""
 		switch ids := s.clientsOf(c); {
 		case len(ids) == 0:
-			problem = fmt.Sprintf("no host of %s has this name, so nobody is left out", filepath.Join(p.config, "dhcp"))
+			problem = fmt.Sprintf("no host of %s has this name, so nobody is left out", p.uci.Path("dhcp"))
 		case has >= 0 && ids[0].MAC.IsZero():
 			problem = fmt.Sprintf("want the MAC or the name of %s, which has this address: an address means a client without a MAC", hosts[has].Name)
 		default:
 			continue
 		}
-		s.problems = append(s.problems, fmt.Sprintf("%s: exclude_client '%s': %s", filepath.Join(p.config, "pakon"), c, problem))
+		s.problems = append(s.problems, fmt.Sprintf("%s: exclude_client '%s': %s", p.uci.Path("pakon"), c, problem))
 		s.wrong = true
 	}
 	for _, c := range s.config.Monitor.ShowCategories {
 		if !slices.Contains(lists.HiddenCategories, c) {
 			s.problems = append(s.problems, fmt.Sprintf("%s: show_category '%s': want one of %s",
-				filepath.Join(p.config, "pakon"), c, strings.Join(lists.HiddenCategories, ", ")))
+				p.uci.Path("pakon"), c, strings.Join(lists.HiddenCategories, ", ")))
 			s.wrong = true
 		}
 	}

@@ -92,9 +92,9 @@ var known = map[string][]string{
 // and the default holds if nothing else is in it. Sections and options that
 // mean nothing to Pakon are Problems that are only warnings. err is a file that
 // could not be read, as a rule a [*ParseError]; cfg then is the default.
-func Read(confDir, deltaDir string) (cfg Config, problems []Problem, err error) {
+func Read(in Folders) (cfg Config, problems []Problem, err error) {
 	cfg = Default()
-	s, err := open(confDir, deltaDir, configFile)
+	s, err := open(in, configFile)
 	if s == nil || err != nil {
 		return cfg, nil, err
 	}

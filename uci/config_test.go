@@ -68,8 +68,8 @@ func TestReferenceFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	confDir, deltaDir := etc(t, map[string]string{"pakon": string(content)})
-	cfg, problems, err := Read(confDir, deltaDir)
+	in := etc(t, map[string]string{"pakon": string(content)})
+	cfg, problems, err := Read(in)
 	if err != nil || len(problems) > 0 {
 		t.Fatal(problems, err)
 	}
@@ -78,7 +78,7 @@ func TestReferenceFile(t *testing.T) {
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got %+v\nwant %+v", cfg, want)
 	}
-	pkg, err := Load(confDir, deltaDir, "pakon")
+	pkg, err := Load(in, "pakon")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,8 +236,8 @@ func TestRead(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			confDir, deltaDir := etc(t, map[string]string{"pakon": c.file, ".pakon": c.staged})
-			cfg, problems, err := Read(confDir, deltaDir)
+			in := etc(t, map[string]string{"pakon": c.file, ".pakon": c.staged})
+			cfg, problems, err := Read(in)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -248,7 +248,7 @@ func TestRead(t *testing.T) {
 				t.Errorf("problems\ngot  %q\nwant %q", got, c.problems)
 			}
 			for _, p := range problems {
-				if p.File != filepath.Join(confDir, "pakon") || p.Want == "" {
+				if p.File != filepath.Join(in.Config, "pakon") || p.Want == "" {
 					t.Errorf("incomplete: %+v", p)
 				}
 			}
@@ -257,15 +257,15 @@ func TestRead(t *testing.T) {
 }
 
 func TestReadMissing(t *testing.T) {
-	cfg, problems, err := Read(filepath.Join(t.TempDir(), "none"), t.TempDir())
+	cfg, problems, err := Read(Folders{Config: filepath.Join(t.TempDir(), "none"), Staged: t.TempDir()})
 	if err != nil || problems != nil || !reflect.DeepEqual(cfg, Default()) {
 		t.Error(cfg, problems, err)
 	}
 }
 
 func TestReadRefused(t *testing.T) {
-	confDir, deltaDir := etc(t, map[string]string{"pakon": "config monitor\n\toption mode filter\n\toption mode 'x\n"})
-	cfg, _, err := Read(confDir, deltaDir)
+	in := etc(t, map[string]string{"pakon": "config monitor\n\toption mode filter\n\toption mode 'x\n"})
+	cfg, _, err := Read(in)
 	var parse *ParseError
 	if !errors.As(err, &parse) || parse.Line != 3 || !reflect.DeepEqual(cfg, Default()) {
 		t.Error(cfg, err)
@@ -282,8 +282,8 @@ func TestProblemOnOneLine(t *testing.T) {
 }
 
 func TestManyProblems(t *testing.T) {
-	confDir, deltaDir := etc(t, map[string]string{"pakon": strings.Repeat("config nonsense\n", 3*maxProblems)})
-	_, problems, err := Read(confDir, deltaDir)
+	in := etc(t, map[string]string{"pakon": strings.Repeat("config nonsense\n", 3*maxProblems)})
+	_, problems, err := Read(in)
 	if err != nil || len(problems) != maxProblems {
 		t.Error(len(problems), err)
 	}

@@ -22,7 +22,7 @@ func FuzzLoad(f *testing.F) {
 	for _, staged := range stagedPieces {
 		f.Add([]byte(stagedBase), []byte(staged))
 	}
-	confDir, deltaDir := etc(f, nil)
+	in := etc(f, nil)
 	f.Fuzz(func(t *testing.T, file, staged []byte) {
 		write := func(dir string, b []byte) {
 			for _, name := range []string{"pakon", "dhcp"} {
@@ -31,9 +31,9 @@ func FuzzLoad(f *testing.F) {
 				}
 			}
 		}
-		write(confDir, file)
-		write(deltaDir, staged)
-		pkg, err := Load(confDir, deltaDir, "pakon")
+		write(in.Config, file)
+		write(in.Staged, staged)
+		pkg, err := Load(in, "pakon")
 		if err != nil {
 			return
 		}
@@ -47,7 +47,7 @@ func FuzzLoad(f *testing.F) {
 				}
 			}
 		}
-		cfg, problems, err := Read(confDir, deltaDir)
+		cfg, problems, err := Read(in)
 		if err != nil {
 			t.Fatalf("loaded, but not read: %v", err)
 		}
@@ -57,7 +57,7 @@ func FuzzLoad(f *testing.F) {
 		if len(cfg.Rules) == 0 || len(cfg.Rules) > maxRules {
 			t.Fatalf("%d rules", len(cfg.Rules))
 		}
-		hosts, more, err := ReadHosts(confDir, deltaDir)
+		hosts, more, err := ReadHosts(in)
 		if err != nil {
 			t.Fatalf("loaded, but hosts not read: %v", err)
 		}
@@ -75,9 +75,9 @@ func FuzzLoad(f *testing.F) {
 			return
 		}
 		exported := export(pkg)
-		write(confDir, []byte(exported))
-		write(deltaDir, nil)
-		again, err := Load(confDir, deltaDir, "pakon")
+		write(in.Config, []byte(exported))
+		write(in.Staged, nil)
+		again, err := Load(in, "pakon")
 		if err != nil {
 			t.Fatalf("what uci would write is refused: %v\n%s", err, exported)
 		}

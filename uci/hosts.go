@@ -21,8 +21,8 @@ const hostsFile = "dhcp"
 // and is passed over; so is, with a Problem, a MAC or name that Pakon cannot
 // use. Without a file there are no hosts. err is a file that could not be
 // read, as a rule a [*ParseError].
-func ReadHosts(confDir, deltaDir string) (hosts []Host, problems []Problem, err error) {
-	s, err := open(confDir, deltaDir, hostsFile)
+func ReadHosts(in Folders) (hosts []Host, problems []Problem, err error) {
+	s, err := open(in, hostsFile)
 	if s == nil || err != nil {
 		return nil, nil, err
 	}

@@ -2,7 +2,9 @@ package uci
 
 import (
 	"errors"
+	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -56,8 +58,8 @@ config host
 	option name '` + "\xff" + `'
 	option mac '00:11:22:33:44:99'
 `
-	confDir, deltaDir := etc(t, map[string]string{"dhcp": file, ".dhcp": "+dhcp.cfg0b1234='host'\ndhcp.cfg0b1234.name='staged'\ndhcp.cfg0b1234.mac='00:11:22:33:44:aa'\n"})
-	hosts, problems, err := ReadHosts(confDir, deltaDir)
+	in := etc(t, map[string]string{"dhcp": file, ".dhcp": "+dhcp.cfg0b1234='host'\ndhcp.cfg0b1234.name='staged'\ndhcp.cfg0b1234.mac='00:11:22:33:44:aa'\n"})
+	hosts, problems, err := ReadHosts(in)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,13 +79,38 @@ config host
 	}
 }
 
+// TestOverrides: each reader takes the file that stands instead of the installed one.
+func TestOverrides(t *testing.T) {
+	in := etc(t, map[string]string{
+		"pakon": "nonsense\n", "+pakon": "config monitor 'monitor'\n\toption mode 'wrong'\n\tlist interface 'br-iot'\n",
+		"dhcp": "nonsense\n", "+dhcp": "config host\n\toption name 'tv'\n\toption mac '00:11:22:33:44:55'\n\nconfig dnsmasq\n\toption leasefile '/tmp/other'\n",
+		"fstab": "nonsense\n", "+fstab": "config mount\n\toption enabled '1'\n\toption target '/srv'\n",
+	})
+	cfg, problems, err := Read(in)
+	if err != nil || !slices.Equal(cfg.Monitor.Interfaces, []string{"br-iot"}) {
+		t.Errorf("interfaces %v, %v", cfg.Monitor.Interfaces, err)
+	}
+	if len(problems) != 1 || problems[0].File != filepath.Join(in.Override, "pakon") {
+		t.Errorf("problems %v", problems)
+	}
+	if hosts, _, err := ReadHosts(in); err != nil || len(hosts) != 1 || hosts[0].Name != "tv" {
+		t.Errorf("hosts %v, %v", hosts, err)
+	}
+	if leases, err := ReadLeaseFiles(in); err != nil || !slices.Contains(leases, "/tmp/other") {
+		t.Errorf("leases %v, %v", leases, err)
+	}
+	if mounts, err := ReadMounts(in); err != nil || !slices.Equal(mounts, []string{"/srv"}) {
+		t.Errorf("mounts %v, %v", mounts, err)
+	}
+}
+
 func TestReadHostsMissing(t *testing.T) {
-	if hosts, problems, err := ReadHosts(t.TempDir(), t.TempDir()); hosts != nil || problems != nil || err != nil {
+	if hosts, problems, err := ReadHosts(Folders{t.TempDir(), t.TempDir(), t.TempDir()}); hosts != nil || problems != nil || err != nil {
 		t.Error(hosts, problems, err)
 	}
-	confDir, deltaDir := etc(t, map[string]string{"dhcp": "host\n"})
+	in := etc(t, map[string]string{"dhcp": "host\n"})
 	var parse *ParseError
-	if hosts, _, err := ReadHosts(confDir, deltaDir); hosts != nil || !errors.As(err, &parse) {
+	if hosts, _, err := ReadHosts(in); hosts != nil || !errors.As(err, &parse) {
 		t.Error(hosts, err)
 	}
 }

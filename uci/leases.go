@@ -14,8 +14,8 @@ const (
 // by default. The files need not exist. What odhcpd writes into its hostsdir is not
 // among them: its lease file has all of that, and the MACs. err is a file that could
 // not be read.
-func ReadLeaseFiles(confDir, deltaDir string) (paths []string, err error) {
-	s, err := open(confDir, deltaDir, hostsFile)
+func ReadLeaseFiles(in Folders) (paths []string, err error) {
+	s, err := open(in, hostsFile)
 	if err != nil {
 		return nil, err
 	}

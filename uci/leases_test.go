@@ -51,16 +51,16 @@ func TestReadLeaseFiles(t *testing.T) {
 			if tt.staged != "" {
 				files[".dhcp"] = tt.staged
 			}
-			confDir, deltaDir := etc(t, files)
-			got, err := ReadLeaseFiles(confDir, deltaDir)
+			in := etc(t, files)
+			got, err := ReadLeaseFiles(in)
 			if err != nil || !slices.Equal(got, tt.want) {
 				t.Errorf("got %q, %v; want %q", got, err, tt.want)
 			}
 		})
 	}
-	confDir, deltaDir := etc(t, map[string]string{"dhcp": "host\n"})
+	in := etc(t, map[string]string{"dhcp": "host\n"})
 	var parse *ParseError
-	if paths, err := ReadLeaseFiles(confDir, deltaDir); paths != nil || !errors.As(err, &parse) {
+	if paths, err := ReadLeaseFiles(in); paths != nil || !errors.As(err, &parse) {
 		t.Error(paths, err)
 	}
 }

@@ -6,8 +6,8 @@ import "path/filepath"
 // OpenWrt's fstab says (sections mount, https://openwrt.org/docs/guide-user/storage/fstab)
 // and, on Turris, the section srv of storage. Without these files there are
 // none. err is a file that could not be read.
-func ReadMounts(confDir, deltaDir string) (folders []string, err error) {
-	s, err := open(confDir, deltaDir, "fstab")
+func ReadMounts(in Folders) (folders []string, err error) {
+	s, err := open(in, "fstab")
 	if err != nil {
 		return nil, err
 	}
@@ -20,7 +20,7 @@ func ReadMounts(confDir, deltaDir string) (folders []string, err error) {
 			}
 		}
 	}
-	s, err = open(confDir, deltaDir, "storage")
+	s, err = open(in, "storage")
 	if s == nil || err != nil {
 		return folders, err
 	}

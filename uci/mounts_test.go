@@ -29,7 +29,7 @@ func TestReadMounts(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			got, err := ReadMounts(dir, filepath.Join(dir, "staged"))
+			got, err := ReadMounts(Folders{Config: dir, Staged: filepath.Join(dir, "staged")})
 			if err != nil || !slices.Equal(got, tt.want) {
 				t.Errorf("got %q, %v; want %q", got, err, tt.want)
 			}

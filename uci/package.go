@@ -1,7 +1,7 @@
 // Package uci reads OpenWrt's configuration: any file of /etc/config as the uci
-// command itself reads it, staged changes of /tmp/.uci included ([Load]), and
-// from it the settings of Pakon ([Read]) and the names that the administrator
-// gave to devices ([ReadHosts]).
+// command itself reads it, staged changes of /tmp/.uci and files of /var/run/uci
+// that stand instead included ([Load]), and from it the settings of Pakon ([Read])
+// and the names that the administrator gave to devices ([ReadHosts]).
 //
 // It only reads. Changing the configuration is left to uci and its users, and
 // what the settings mean to the daemon package.
@@ -61,15 +61,33 @@ func (e *ParseError) Error() string {
 	return fmt.Sprintf("%s: parse error (%s) at line %d, byte %d", e.File, e.Msg, e.Line, e.Byte)
 }
 
-// Load reads the file name of confDir and applies the changes that are staged
-// for it in deltaDir, as uci does. It returns a [*ParseError] where uci
-// refuses the file, and an error that is [fs.ErrNotExist] where there is none.
+// Folders are where uci keeps configurations.
+type Folders struct {
+	Config   string // of the files, /etc/config
+	Override string // of files that stand instead of those in Config, /var/run/uci
+	Staged   string // of changes that are not committed, /tmp/.uci
+}
+
+// Path is the file that uci reads, and uci commit writes, for a configuration.
+// What is in Override hides the file in Config even if it can not be read.
+func (f Folders) Path(name string) string {
+	if path := filepath.Join(f.Override, name); f.Override != "" {
+		if _, err := os.Stat(path); err == nil {
+			return path
+		}
+	}
+	return filepath.Join(f.Config, name)
+}
+
+// Load reads the configuration name and applies the changes that are staged
+// for it, as uci does. It returns a [*ParseError] where uci refuses the file,
+// and an error that is [fs.ErrNotExist] where there is none.
 // Staged changes are never refused: a line that uci cannot use is left out.
-func Load(confDir, deltaDir, name string) (*Package, error) {
+func Load(in Folders, name string) (*Package, error) {
 	if !validName(name, true) {
 		return nil, fmt.Errorf("reading configuration %q: want a name of letters, digits, '_' and '-'", name)
 	}
-	path := filepath.Join(confDir, name)
+	path := in.Path(name)
 	text, unlock, err := readLocked(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading configuration %s: %w", name, err)
@@ -85,7 +103,7 @@ func Load(confDir, deltaDir, name string) (*Package, error) {
 		}
 		return nil, err
 	}
-	staged, unlockStaged, err := readLocked(filepath.Join(deltaDir, name))
+	staged, unlockStaged, err := readLocked(filepath.Join(in.Staged, name))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:

@@ -25,9 +25,9 @@ func exportNamed(p *Package) string {
 
 // realUCI runs OpenWrt's uci on the two folders. It returns what uci printed,
 // or its complaint.
-func realUCI(t *testing.T, uci, confDir, deltaDir string, args ...string) (out, complaint string) {
+func realUCI(t *testing.T, uci string, in Folders, args ...string) (out, complaint string) {
 	t.Helper()
-	args = append([]string{"-c", confDir, "-C", "/nonexistent", "-t", deltaDir}, args...)
+	args = append([]string{"-c", in.Config, "-C", in.Override, "-t", in.Staged}, args...)
 	cmd := exec.Command(uci, args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -90,15 +90,15 @@ const stagedBase = "config monitor 'monitor'\n\toption notify '0'\n\tlist interf
 type oddCase struct{ File, Staged, Export, Named, Complaint string }
 
 func (c *oddCase) ask(t *testing.T, uci string) {
-	confDir, deltaDir := etc(t, map[string]string{"pakon": c.File, ".pakon": c.Staged})
-	c.Export, c.Complaint = realUCI(t, uci, confDir, deltaDir, "-N", "export", "pakon")
-	c.Named, _ = realUCI(t, uci, confDir, deltaDir, "-n", "export", "pakon")
+	in := etc(t, map[string]string{"pakon": c.File, ".pakon": c.Staged})
+	c.Export, c.Complaint = realUCI(t, uci, in, "-N", "export", "pakon")
+	c.Named, _ = realUCI(t, uci, in, "-n", "export", "pakon")
 }
 
 func (c *oddCase) check(t *testing.T) {
 	t.Helper()
-	confDir, deltaDir := etc(t, map[string]string{"pakon": c.File, ".pakon": c.Staged})
-	pkg, err := Load(confDir, deltaDir, "pakon")
+	in := etc(t, map[string]string{"pakon": c.File, ".pakon": c.Staged})
+	pkg, err := Load(in, "pakon")
 	var parse *ParseError
 	switch {
 	case c.Complaint != "":

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -58,8 +57,8 @@ type settings struct {
 }
 
 // open loads a configuration; nil if there is no such file.
-func open(confDir, deltaDir, name string) (*settings, error) {
-	pkg, err := Load(confDir, deltaDir, name)
+func open(in Folders, name string) (*settings, error) {
+	pkg, err := Load(in, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -70,7 +69,7 @@ func open(confDir, deltaDir, name string) (*settings, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading configuration %s: %w", name, err)
 	}
-	return &settings{file: filepath.Join(confDir, name), pkg: pkg, tree: tree}, nil
+	return &settings{file: in.Path(name), pkg: pkg, tree: tree}, nil
 }
 
 // newTree puts a package into a tree of go-uci. The key of a section there is
