@@ -98,6 +98,26 @@ func TestStagedChangesCount(t *testing.T) {
 	}
 }
 
+// TestOverridesCount: files in /var/run/uci stand instead of those in /etc/config,
+// and messages name them.
+func TestOverridesCount(t *testing.T) {
+	root := router(t, map[string]string{
+		"etc/config/pakon": pakonFile, "var/run/uci/pakon": "config monitor 'monitor'\n\tlist interface 'br-iot'\n\tlist exclude_client 'nobody'\n",
+		"etc/config/dhcp": dhcpFile, "var/run/uci/dhcp": "config host\n\toption name 'radio'\n\toption mac '00:11:22:33:44:55'\n",
+		"tmp/.uci/pakon": "pakon.monitor.mode='filter'\n",
+	})
+	s := readSettings(pathsBelow(root), nil)
+	if got := s.config.Monitor; !slices.Equal(got.Interfaces, []string{"br-iot"}) || got.Mode != "filter" {
+		t.Errorf("interfaces %v, mode %s", got.Interfaces, got.Mode)
+	}
+	if len(s.hosts) != 1 || s.hosts[0].Name != "radio" {
+		t.Errorf("hosts %v", s.hosts)
+	}
+	if len(s.problems) != 1 || !strings.Contains(s.problems[0], "/var/run/uci/pakon") || !strings.Contains(s.problems[0], "/var/run/uci/dhcp") {
+		t.Errorf("problems %q", s.problems)
+	}
+}
+
 // TestRefusedFile: a file that uci refuses leaves the last good configuration
 // in force, over a restart too.
 func TestRefusedFile(t *testing.T) {

@@ -62,8 +62,8 @@ func FuzzLoad(f *testing.F) {
 			t.Fatalf("loaded, but hosts not read: %v", err)
 		}
 		for _, h := range hosts {
-			if !showable(h.Name, maxName) || len(h.MACs) == 0 {
-				t.Fatalf("host %q", h)
+			if h.Name != "" && !showable(h.Name, maxName) || !h.useful() {
+				t.Fatalf("host %+v", h)
 			}
 		}
 		for _, p := range append(problems, more...) {

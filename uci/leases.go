@@ -38,3 +38,19 @@ func ReadLeaseFiles(in Folders) (paths []string, err error) {
 	slices.Sort(paths)
 	return slices.Compact(paths), nil
 }
+
+// ReadHostsFiles returns the files and folders of hosts that the DHCP server is
+// told to read (dhcphostsfile), each once. They need not exist. err is a file that
+// could not be read.
+func ReadHostsFiles(in Folders) (paths []string, err error) {
+	s, err := open(in, hostsFile)
+	if s == nil || err != nil {
+		return nil, err
+	}
+	for _, key := range s.keys("dnsmasq") {
+		if path, ok := parseFolder(s.text(key, "dhcphostsfile")); ok && !slices.Contains(paths, path) {
+			paths = append(paths, path)
+		}
+	}
+	return paths, nil
+}

@@ -6,6 +6,28 @@ import (
 	"testing"
 )
 
+func TestReadHostsFiles(t *testing.T) {
+	for name, tt := range map[string]struct {
+		file string
+		want []string
+	}{
+		"none":           {"config dnsmasq\n", nil},
+		"no file at all": {"", nil},
+		"a file":         {"config dnsmasq\n\toption dhcphostsfile '/etc/hosts.dhcp'\n", []string{"/etc/hosts.dhcp"}},
+		"a folder":       {"config dnsmasq\n\toption dhcphostsfile '/etc/hosts.d/'\n", []string{"/etc/hosts.d"}},
+		"of two servers": {"config dnsmasq a\n\toption dhcphostsfile '/etc/b'\nconfig dnsmasq b\n\toption dhcphostsfile '/etc/a'\nconfig dnsmasq c\n\toption dhcphostsfile '/etc/b'\n", []string{"/etc/b", "/etc/a"}},
+		"no path":        {"config dnsmasq\n\toption dhcphostsfile 'hosts'\n", nil},
+	} {
+		files := map[string]string{}
+		if tt.file != "" {
+			files["dhcp"] = tt.file
+		}
+		if got, err := ReadHostsFiles(etc(t, files)); err != nil || !slices.Equal(got, tt.want) {
+			t.Errorf("%s: got %q, %v; want %q", name, got, err, tt.want)
+		}
+	}
+}
+
 func TestReadLeaseFiles(t *testing.T) {
 	for _, tt := range []struct {
 		name, file, staged string

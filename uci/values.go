@@ -109,6 +109,9 @@ func parsePath(s string) (string, bool) {
 	return filepath.Clean(s), ok
 }
 
+// parseFolder takes the absolute path of a file or a folder.
+func parseFolder(s string) (string, bool) { return parsePath(filepath.Clean(s)) }
+
 func parseName(s string) (string, bool) { return s, showable(s, maxName) }
 
 func parseClient(s string) (string, bool) {

@@ -1,6 +1,7 @@
-// Package lease reads what the router's DHCP servers say of their leases: the
-// files of dnsmasq and of odhcpd. Which device a lease means, and for how long
-// its name is remembered, is left to package client.
+// Package lease reads what the router's DHCP servers say of their leases, the
+// files of dnsmasq and of odhcpd, and what the owner wrote for them of devices
+// outside of UCI. Which device a lease means, and for how long its name is
+// remembered, is left to package client.
 package lease
 
 import (
@@ -46,7 +47,7 @@ type Lease struct {
 // others have is returned all the same.
 func Read(paths []string) (leases []Lease, skipped int, err error) {
 	for _, path := range paths {
-		n, fileErr := readFile(path, &leases)
+		n, fileErr := readLines(path, func(line string) bool { return parseLine(line, &leases) })
 		skipped += n
 		if fileErr != nil && !errors.Is(fileErr, fs.ErrNotExist) {
 			err = errors.Join(err, fmt.Errorf("read leases: %w", fileErr))
@@ -55,7 +56,9 @@ func Read(paths []string) (leases []Lease, skipped int, err error) {
 	return leases, skipped, err
 }
 
-func readFile(path string, leases *[]Lease) (skipped int, err error) {
+// readLines reads a file, and returns how many of its lines parse does not take, or
+// are too long or too many for it to get them.
+func readLines(path string, parse func(line string) bool) (skipped int, err error) {
 	// What is no file may have no end, or keep whoever opens it waiting.
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -67,11 +70,10 @@ func readFile(path string, leases *[]Lease) (skipped int, err error) {
 	} else if !info.Mode().IsRegular() {
 		return 0, fmt.Errorf("%s: not a file", path)
 	}
-	return parse(f, leases)
+	return eachLine(f, parse)
 }
 
-// parse adds the leases of a file.
-func parse(r io.Reader, leases *[]Lease) (skipped int, err error) {
+func eachLine(r io.Reader, parse func(line string) bool) (skipped int, err error) {
 	limited := &io.LimitedReader{R: r, N: maxFile + 1}
 	lines := bufio.NewReaderSize(limited, maxLine)
 	for {
@@ -84,7 +86,7 @@ func parse(r io.Reader, leases *[]Lease) (skipped int, err error) {
 			return skipped, err
 		}
 		cut := limited.N == 0 && err == io.EOF // in the middle of a line, as a rule
-		if tooLong || cut || !parseLine(string(bytes.TrimSpace(line)), leases) {
+		if tooLong || cut || !parse(string(bytes.TrimSpace(line))) {
 			skipped++
 		}
 		if err == io.EOF {

@@ -106,6 +106,11 @@ func TestRead(t *testing.T) {
 	compare(t, leases, odhcpdLeases)
 }
 
+// parse reads the leases of a file.
+func parse(text string, leases *[]Lease) (skipped int, err error) {
+	return eachLine(strings.NewReader(text), func(line string) bool { return parseLine(line, leases) })
+}
+
 func compare(t *testing.T, got, want []Lease) {
 	t.Helper()
 	for i := range max(len(got), len(want)) {
@@ -146,7 +151,7 @@ func TestWrongLines(t *testing.T) {
 		"# br-lan 0003 1 name 1790000000 20 128 fd00::1/128 x/128",
 	} {
 		var leases []Lease
-		skipped, err := parse(strings.NewReader(line+"\n"+dnsmasqFile), &leases)
+		skipped, err := parse(line+"\n"+dnsmasqFile, &leases)
 		if skipped != 1 || err != nil {
 			t.Errorf("%s: skipped %d, error %v", line, skipped, err)
 		}
@@ -259,7 +264,7 @@ func TestBounds(t *testing.T) {
 			var b strings.Builder
 			tt.text(&b)
 			var leases []Lease
-			skipped, err := parse(strings.NewReader(b.String()), &leases)
+			skipped, err := parse(b.String(), &leases)
 			if len(leases) != tt.leases || skipped != tt.skipped || err != nil {
 				t.Errorf("%d leases, skipped %d, error %v; want %d, %d", len(leases), skipped, err, tt.leases, tt.skipped)
 			}
@@ -286,7 +291,7 @@ func FuzzOdhcpd(f *testing.F) {
 // sound checks that whatever a file says, its leases are as Lease promises.
 func sound(t *testing.T, text string) {
 	var leases []Lease
-	skipped, err := parse(strings.NewReader(text), &leases)
+	skipped, err := parse(text, &leases)
 	if err != nil || skipped > strings.Count(text, "\n")+1 || len(leases) > maxLeases {
 		t.Fatalf("%d leases, skipped %d, error %v", len(leases), skipped, err)
 	}
