@@ -234,6 +234,11 @@ func (d *daemon) location() *time.Location { return timespec.Location(d.root) }
 // policy is what of the traffic is recorded.
 func (d *daemon) policy(s *settings) flow.Policy {
 	p := s.policy()
+	for _, c := range s.config.Monitor.ExcludeClients {
+		for _, m := range d.clients.Named(c) { // by what is not a MAC
+			p.ExcludeMACs[m] = true
+		}
+	}
 	p.HourOffset = zoneOffset(d.location())
 	return p
 }
@@ -377,6 +382,8 @@ func (d *daemon) follow(ctx context.Context) error {
 			d.applyCapture(ctx)
 		case <-d.captureDue:
 			d.applyCapture(ctx)
+		case <-d.clients.Renamed():
+			d.renamed()
 		case <-d.hup:
 			if err := d.reload(ctx); err != nil {
 				d.log.Error("reload failed", "err", err)

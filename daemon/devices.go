@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +16,7 @@ import (
 
 	"pakon/daemon/client"
 	"pakon/daemon/client/lease"
+	"pakon/daemon/flow"
 	"pakon/daemon/inotify"
 	"pakon/daemon/store"
 )
@@ -138,6 +140,9 @@ func (d *devices) everyone(ctx context.Context) ([]client.Record, error) {
 		}
 	}
 	for _, h := range d.hosts() {
+		if h.Name == "" {
+			continue
+		}
 		for _, m := range h.MACs {
 			records = append(records, client.Record{MAC: m, Told: true})
 		}
@@ -232,24 +237,65 @@ func (d *daemon) announceDevice(n client.Device) {
 // setDevices tells the table of clients what the settings say of them.
 func (d *daemon) setDevices(s *settings) {
 	d.clients.SetHosts(s.hosts)
-	p := s.policy()
-	if p.Off {
-		p.Interfaces = nil
-	}
-	d.clients.SetNetworks(p.Interfaces, p.ExcludeMACs)
+	p := d.policy(s)
+	d.setNetworks(&p)
 	tell(d.leasesMoved)
 }
 
-// followLeases takes the leases of the DHCP servers as they change.
+func (d *daemon) setNetworks(p *flow.Policy) {
+	networks := p.Interfaces
+	if p.Off {
+		networks = nil
+	}
+	d.clients.SetNetworks(networks, p.ExcludeMACs)
+}
+
+// hostsChanged puts the files of hosts in force as they are now, and nothing else.
+func (d *daemon) hostsChanged() {
+	d.reloading.Lock()
+	defer d.reloading.Unlock()
+	last := d.settings.Load()
+	s := *last
+	s.readHosts()
+	s.tell(d.log, last)
+	d.settings.Store(&s)
+	if reflect.DeepEqual(s.hosts, last.hosts) {
+		return
+	}
+	d.log.Info("the files of hosts have changed", "hosts", len(s.hosts))
+	d.setDevices(&s)
+	d.table.SetPolicy(d.policy(&s))
+}
+
+// renamed leaves out those who are not to be recorded by the names that the owner
+// gave to devices without their MACs.
+func (d *daemon) renamed() {
+	d.reloading.Lock()
+	defer d.reloading.Unlock()
+	p := d.policy(d.settings.Load())
+	d.setNetworks(&p)
+	d.table.SetPolicy(p)
+}
+
+// followLeases takes the leases of the DHCP servers, and the files of hosts, as they
+// change.
 func (d *daemon) followLeases(ctx context.Context) error {
 	for ctx.Err() == nil {
-		files := d.settings.Load().leases
+		s := d.settings.Load()
+		files, hostsFiles := s.leases, s.hostsFiles
 		d.readLeases(files) // what is there is needed before it is watched
 		watching, cancel := context.WithCancel(ctx)
 		var watch sync.WaitGroup
 		watch.Go(func() {
-			if err := inotify.Watch(watching, files, func(string) { d.readLeases(files) }); err != nil {
-				d.log.Error("what devices tell the DHCP server is not followed", "err", err)
+			if err := inotify.Watch(watching, slices.Concat(files, hostsFiles), func(path string) {
+				if slices.Contains(files, path) {
+					d.readLeases(files)
+				}
+				if slices.Contains(hostsFiles, path) {
+					d.hostsChanged()
+				}
+			}); err != nil {
+				d.log.Error("what devices tell the DHCP server, and what they are called, is not followed", "err", err)
 			}
 		})
 		for moved := false; !moved; {
@@ -257,7 +303,8 @@ func (d *daemon) followLeases(ctx context.Context) error {
 			case <-ctx.Done():
 				moved = true
 			case <-d.leasesMoved:
-				moved = !slices.Equal(d.settings.Load().leases, files)
+				s := d.settings.Load()
+				moved = !slices.Equal(s.leases, files) || !slices.Equal(s.hostsFiles, hostsFiles)
 			}
 		}
 		cancel()

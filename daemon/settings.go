@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"pakon/daemon/client"
+	"pakon/daemon/client/lease"
 	"pakon/daemon/flow"
 	"pakon/daemon/store"
 	"pakon/lists"
@@ -22,18 +23,20 @@ import (
 // settings is what the files of the owner say, as one: configuration, static
 // hosts and lists.
 type settings struct {
-	config uci.Config
-	hosts  []client.Host
-	leases []string // the files of the DHCP servers' leases
-	// resolvers are those to which the DHCP servers send the devices.
-	resolvers []netip.Addr
-	mounts    []string // the folders at which drives are to be mounted
-	lists     *lists.Lists
-	loaded    time.Time
-	refused   error    // why a configuration file was refused; what it last said is in force
-	problems  []string // what else is to be said of the files of UCI, one line each
-	wrong     bool     // some of it is more than a warning
+	config     uci.Config
+	written    []client.Host // the hosts in files of UCI
+	hosts      []client.Host // these, and those in the files of hosts
+	leases     []string      // the files of the DHCP servers' leases
+	hostsFiles []string      // the files and folders of hosts outside of UCI, /etc/ethers first
+	resolvers  []netip.Addr  // to which the DHCP servers send the devices
+	mounts     []string      // the folders at which drives are to be mounted
+	lists      *lists.Lists
+	loaded     time.Time
+	refused    error    // why a configuration file was refused; what it last said is in force
+	problems   []string // what else is to be said of the files of UCI, one line each
+	wrong      bool     // some of it is more than a warning
 
+	hostProblems []string // likewise, of the files of hosts
 	listProblems []string // likewise, of the lists
 	listFiles    string   // which files of lists there were
 }
@@ -45,7 +48,7 @@ func readSettings(p paths, last *settings) *settings {
 	s := &settings{loaded: time.Now()}
 	before := func() saved {
 		if last != nil {
-			return saved{last.config, last.hosts, last.leases, last.resolvers}
+			return saved{last.config, last.written, last.leases, last.hostsFiles, last.resolvers}
 		}
 		return loadSaved(p.saved)
 	}
@@ -58,22 +61,25 @@ func readSettings(p paths, last *settings) *settings {
 	}
 	hosts, problems, err := uci.ReadHosts(p.uci)
 	s.note(problems)
-	s.hosts = toHosts(hosts)
-	if err != nil {
-		s.hosts = before().Hosts
-	}
+	s.written = toHosts(hosts)
 	leases, leasesErr := uci.ReadLeaseFiles(p.uci)
+	hostsFiles, hostsFilesErr := uci.ReadHostsFiles(p.uci)
 	for _, path := range leases {
 		s.leases = append(s.leases, filepath.Join(p.root, path))
 	}
-	if leasesErr != nil { // of the file that holds the hosts
-		s.leases = before().Leases
+	for _, path := range append([]string{lease.Ethers}, hostsFiles...) {
+		s.hostsFiles = append(s.hostsFiles, filepath.Join(p.root, path))
 	}
-	resolvers, resolversErr := uci.ReadResolvers(p.config, p.staged)
+	resolvers, resolversErr := uci.ReadResolvers(p.uci)
 	s.resolvers = resolvers
-	if resolversErr != nil { // of the same file
-		s.resolvers = before().Resolvers
+	if err = cmp.Or(err, leasesErr, hostsFilesErr, resolversErr); err != nil { // all of the same file
+		last := before()
+		s.written, s.leases, s.resolvers = last.Hosts, last.Leases, last.Resolvers
+		if last.HostsFiles != nil {
+			s.hostsFiles = last.HostsFiles
+		}
 	}
+	s.readHosts()
 	if s.refused != nil && err != nil {
 		err = fmt.Errorf("%w; %w", s.refused, err) // one line
 	}
@@ -82,14 +88,12 @@ func readSettings(p paths, last *settings) *settings {
 		s.problems = append(s.problems, fmt.Sprintf("where drives are to be mounted is not known: %v", err))
 	}
 	for _, c := range s.config.Monitor.ExcludeClients {
-		has := slices.IndexFunc(hosts, func(h uci.Host) bool { return h.IP == c })
 		problem := ""
-		switch ids := s.clientsOf(c); {
-		case len(ids) == 0:
+		if !s.names(c) {
 			problem = fmt.Sprintf("no host of %s has this name, so nobody is left out", p.uci.Path("dhcp"))
-		case has >= 0 && ids[0].MAC.IsZero():
-			problem = fmt.Sprintf("want the MAC or the name of %s, which has this address: an address means a client without a MAC", hosts[has].Name)
-		default:
+		} else if h := s.hostAt(c); h != nil {
+			problem = fmt.Sprintf("want the MAC or the name of %s, which has this address: an address means a client without a MAC", h.Name)
+		} else {
 			continue
 		}
 		s.problems = append(s.problems, fmt.Sprintf("%s: exclude_client '%s': %s", p.uci.Path("pakon"), c, problem))
@@ -108,6 +112,20 @@ func readSettings(p paths, last *settings) *settings {
 	}
 	s.readLists(p)
 	return s
+}
+
+// readHosts reads the files of hosts anew.
+func (s *settings) readHosts() {
+	hosts, skipped, err := lease.ReadHosts(s.hostsFiles[0], s.hostsFiles[1:])
+	s.hosts = slices.Concat(s.written, toHosts(hosts))
+	s.hostProblems = nil
+	if err != nil {
+		s.hostProblems = append(s.hostProblems, "the names of some devices are not known: "+strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	if skipped > 0 {
+		s.hostProblems = append(s.hostProblems, fmt.Sprintf("%d lines of %s are not understood: want a MAC address and a name",
+			skipped, strings.Join(s.hostsFiles, ", ")))
+	}
 }
 
 // readLists reads the lists anew. Those that can not be read stay as they are.
@@ -145,7 +163,7 @@ func filesIn(folders []string) string {
 }
 
 // said is all that is to be said of the files.
-func (s *settings) said() []string { return slices.Concat(s.problems, s.listProblems) }
+func (s *settings) said() []string { return slices.Concat(s.problems, s.hostProblems, s.listProblems) }
 
 func (s *settings) note(problems []uci.Problem) {
 	for _, p := range problems {
@@ -232,8 +250,28 @@ func (s *settings) keeping(p paths) keeping {
 	return k
 }
 
-// clientsOf are the clients that are meant by a MAC, an address or a name of the
+// names tells whether a client is given by its MAC or address, or by a name of the
 // owner's.
+func (s *settings) names(c string) bool {
+	_, ok := client.ParseID(c)
+	return ok || slices.ContainsFunc(s.hosts, func(h client.Host) bool { return strings.EqualFold(h.Name, c) })
+}
+
+// hostAt returns the host with a MAC that the owner has given an address; nil if
+// there is none.
+func (s *settings) hostAt(address string) *client.Host {
+	id, _ := client.ParseID(address)
+	i := slices.IndexFunc(s.hosts, func(h client.Host) bool {
+		return id.Addr.IsValid() && len(h.MACs) > 0 && slices.Contains(h.Addrs, id.Addr)
+	})
+	if i < 0 {
+		return nil
+	}
+	return &s.hosts[i]
+}
+
+// clientsOf are the clients that are meant by a MAC or an address, or by a name that
+// the owner gave to MACs or to the address of a client without one.
 func (s *settings) clientsOf(c string) []client.ID {
 	if id, ok := client.ParseID(c); ok {
 		return []client.ID{id}
@@ -244,6 +282,11 @@ func (s *settings) clientsOf(c string) []client.ID {
 			for _, m := range h.MACs {
 				ids = append(ids, client.ID{MAC: m})
 			}
+			if len(h.MACs)+len(h.IDs) == 0 {
+				for _, a := range h.Addrs {
+					ids = append(ids, client.ID{Addr: a})
+				}
+			}
 		}
 	}
 	return ids
@@ -252,30 +295,29 @@ func (s *settings) clientsOf(c string) []client.ID {
 func toHosts(in []uci.Host) []client.Host {
 	out := make([]client.Host, 0, len(in))
 	for _, h := range in {
-		host := client.Host{Name: h.Name}
+		host := client.Host{Name: h.Name, IDs: h.IDs, Addrs: h.Addrs}
 		for _, m := range h.MACs {
 			if mac, err := client.ParseMAC(m); err == nil {
 				host.MACs = append(host.MACs, mac)
 			}
 		}
-		if len(host.MACs) > 0 {
-			out = append(out, host)
-		}
+		out = append(out, host)
 	}
 	return out
 }
 
 // saved is what the owner's files say, kept for a start that finds one refused.
 type saved struct {
-	Config    uci.Config
-	Hosts     []client.Host
-	Leases    []string
-	Resolvers []netip.Addr
+	Config     uci.Config
+	Hosts      []client.Host
+	Leases     []string
+	HostsFiles []string
+	Resolvers  []netip.Addr
 }
 
 // save keeps the settings in force.
 func (s *settings) save(path string) error {
-	b, err := json.Marshal(saved{s.config, s.hosts, s.leases, s.resolvers})
+	b, err := json.Marshal(saved{s.config, s.written, s.leases, s.hostsFiles, s.resolvers})
 	if err != nil {
 		return fmt.Errorf("save the configuration in force: %w", err)
 	}

@@ -14,8 +14,8 @@ const maxResolvers = 16
 // dnsmasq's dhcp_option, of IPv6 its option 23, and odhcpd's dns. Without any,
 // devices ask the router. What is no address is passed over. err is a file that
 // could not be read.
-func ReadResolvers(confDir, deltaDir string) (addrs []netip.Addr, err error) {
-	s, err := open(confDir, deltaDir, hostsFile)
+func ReadResolvers(f Folders) (addrs []netip.Addr, err error) {
+	s, err := open(f, hostsFile)
 	if s == nil || err != nil {
 		return nil, err
 	}

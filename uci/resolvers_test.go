@@ -24,8 +24,8 @@ func TestReadResolvers(t *testing.T) {
 			return lines
 		}(), ""), ""},
 	} {
-		conf, staged := etc(t, map[string]string{"dhcp": tt.file})
-		got, err := ReadResolvers(conf, staged)
+		in := etc(t, map[string]string{"dhcp": tt.file})
+		got, err := ReadResolvers(in)
 		if tt.name == "many" {
 			if len(got) != maxResolvers {
 				t.Errorf("%d addresses", len(got))
@@ -39,8 +39,8 @@ func TestReadResolvers(t *testing.T) {
 	if got, err := ReadResolvers(etc(t, nil)); got != nil || err != nil {
 		t.Error(got, err)
 	}
-	conf, staged := etc(t, map[string]string{"dhcp": "config dhcp 'lan\n"})
-	if _, err := ReadResolvers(conf, staged); err == nil {
+	in := etc(t, map[string]string{"dhcp": "config dhcp 'lan\n"})
+	if _, err := ReadResolvers(in); err == nil {
 		t.Error("a file that is wrong is read")
 	}
 }

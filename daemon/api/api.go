@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"pakon/daemon/client"
@@ -32,6 +33,8 @@ type Store interface {
 type Clients interface {
 	// Name is the device's name and what gave it, "" if it has none.
 	Name(client.MAC) (name, source string)
+	// NameAt is that of the device with an address.
+	NameAt(client.MAC, netip.Addr) (name, source string)
 	// Alias is a name that the device has given itself and is not called by, because
 	// others have, too; "" if there is none.
 	Alias(client.MAC) string

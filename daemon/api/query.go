@@ -169,7 +169,7 @@ func sorting(args ubus.Table) (key store.Key, descending bool, err error) {
 
 // appendFlow opens a table in the array that is open and puts a flow in it.
 func (a *API) appendFlow(b *ubus.Builder, r *store.Row) {
-	name, _ := a.Clients.Name(r.Client)
+	name, _ := a.Clients.NameAt(r.Client, r.ClientAddr)
 	b.Table("")
 	b.Int("start", floorSecond(r.Start))
 	b.Int("duration", r.Duration)

@@ -91,7 +91,7 @@ func summaryKeys(args ubus.Table) ([]string, error) {
 func (a *API) appendSum(b *ubus.Builder, r *store.SummaryRow, by []string, loc *time.Location) {
 	b.Table("")
 	if slices.Contains(by, "client") {
-		name, _ := a.Clients.Name(r.Client)
+		name, _ := a.Clients.NameAt(r.Client, r.ClientAddr)
 		b.String("client", bounded(clientLabel(name, r.Client, r.ClientAddr)))
 		b.String("mac", r.Client.String())
 	}

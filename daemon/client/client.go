@@ -40,14 +40,17 @@ type Table struct {
 	ready   chan struct{}
 	changes chan struct{}
 
-	news chan struct{}
-	now  func() time.Time
+	news    chan struct{}
+	renamed chan struct{}
+	now     func() time.Time
 
 	machine atomic.Pointer[machine]
 	names   atomic.Pointer[names]
 
 	mu         sync.Mutex
-	neighbours *simplelru.LRU[neighbour, MAC]
+	neighbours *simplelru.LRU[neighbour, spot]
+	former     map[string]int // the last indexes of monitored links
+	owners     owners
 	devices    *simplelru.LRU[MAC, *device]
 	vendors    Vendors
 	hosts      []Host
@@ -75,16 +78,25 @@ type neighbour struct {
 	addr netip.Addr
 }
 
+// spot is where a neighbour was reached, and when the kernel last told of it.
+type spot struct {
+	mac   MAC
+	heard time.Time
+}
+
 // New returns an empty table.
 func New(log *slog.Logger) *Table {
-	t := &Table{log: log, ready: make(chan struct{}), changes: make(chan struct{}, 1), news: make(chan struct{}, 1), now: time.Now}
+	t := &Table{
+		log: log, ready: make(chan struct{}), changes: make(chan struct{}, 1), news: make(chan struct{}, 1), now: time.Now,
+		renamed: make(chan struct{}, 1), former: make(map[string]int), owners: newOwners(),
+	}
 	t.registry.waiting, t.registry.suspects = make(map[MAC]bool), make(map[MAC]bool)
 	t.registry.forgotten = make(map[MAC]bool)
 	t.kinship = kinship{make(map[string][]*device), make(map[string][]*device), make(map[MAC][]*device)}
 	t.machine.Store(&machine{})
 	t.names.Store(&names{})
 	var err error
-	if t.neighbours, err = simplelru.NewLRU[neighbour, MAC](maxNeighbours, nil); err != nil {
+	if t.neighbours, err = simplelru.NewLRU[neighbour, spot](maxNeighbours, nil); err != nil {
 		panic(err) // the size is positive
 	}
 	if t.devices, err = simplelru.NewLRU(maxDevices, t.dropped); err != nil {
@@ -113,23 +125,40 @@ func (t *Table) RouterAddr(a netip.Addr) bool { return t.machine.Load().addrs[a]
 // Changes tells that links or addresses of this machine have changed.
 func (t *Table) Changes() <-chan struct{} { return t.changes }
 
-// ByAddr returns the MAC of the neighbour with the address on the link; with
-// no link given, on any.
+// ByAddr returns the MAC with which frames of the address come on the link; with
+// no link given, on any. If there is no such neighbour, that is the MAC of whom the
+// address was given to.
 func (t *Table) ByAddr(iface string, a netip.Addr) (MAC, bool) {
 	m := t.machine.Load()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if link, ok := m.links[iface]; ok {
-		return t.neighbours.Get(neighbour{link.Index, a})
+	s, ok := t.reached(m.links[iface].Index, a)
+	if index, had := t.former[iface]; had && !ok {
+		// The link is gone, or was made anew: what went over it before is told late.
+		s, ok = t.reached(index, a)
 	}
 	if iface == "" {
 		for index := range m.index {
-			if mac, ok := t.neighbours.Get(neighbour{index, a}); ok {
-				return mac, true
+			if s, ok = t.reached(index, a); ok {
+				break
+			}
+		}
+		for _, index := range t.former {
+			if !ok {
+				s, ok = t.reached(index, a)
 			}
 		}
 	}
-	return MAC{}, false
+	if !ok {
+		s.mac = t.holder(a, MAC{})
+		return s.mac, !s.mac.IsZero()
+	}
+	return s.mac, true
+}
+
+// reached is where a neighbour is.
+func (t *Table) reached(link int, a netip.Addr) (spot, bool) {
+	return t.neighbours.Get(neighbour{link, a})
 }
 
 // SetNetworks says which networks are monitored, by the names of their links, and
@@ -152,6 +181,11 @@ func (t *Table) setMachine(m *machine) {
 		return
 	}
 	t.mu.Lock()
+	for _, link := range t.networks {
+		if was, had := old.links[link]; had && m.links[link].Index != was.Index {
+			t.former[link] = was.Index
+		}
+	}
 	t.survey()
 	t.mu.Unlock()
 	select {
@@ -167,11 +201,20 @@ func (t *Table) setNeighbour(n neighbour, m MAC, alive bool) {
 	link := t.machine.Load().index[n.link]
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.neighbours.Add(n, m)
+	before, had := t.neighbours.Peek(n)
+	t.neighbours.Add(n, spot{m, t.now()})
+	t.sighted(m, n.addr, t.now())
+	if t.naming.addrs[n.addr] && (!had || before.mac != m) {
+		t.renameSoon()
+	}
+	owner := t.owner(m, n.addr)
 	if !alive {
-		t.noted(m, n.addr, link)
-	} else if t.monitors(link) && t.wants(m) {
-		t.hear(m, n.addr, link)
+		t.noted(owner, n.addr, link)
+		return
+	}
+	t.using(m, n.addr)
+	if t.monitors(link) && t.wants(owner) {
+		t.hear(owner, n.addr, link)
 	}
 }
 
@@ -180,5 +223,5 @@ func (t *Table) moved(n neighbour, m MAC) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	before, ok := t.neighbours.Peek(n)
-	return !ok || before != m
+	return !ok || before.mac != m
 }

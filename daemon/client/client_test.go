@@ -70,7 +70,7 @@ func TestMACKinds(t *testing.T) {
 func TestHosts(t *testing.T) {
 	a, b, c := mac(t, "00:00:00:00:00:0a"), mac(t, "00:00:00:00:00:0b"), mac(t, "00:00:00:00:00:0c")
 	tab := New(slog.New(slog.DiscardHandler))
-	tab.SetHosts([]Host{{"Laptop", []MAC{a, b}}, {"laptop", []MAC{c}}, {"other", []MAC{a}}})
+	tab.SetHosts([]Host{{Name: "Laptop", MACs: []MAC{a, b}}, {Name: "laptop", MACs: []MAC{c}}, {Name: "other", MACs: []MAC{a}}})
 	if n, src := tab.Name(a); n != "Laptop" || src != "static" {
 		t.Errorf("the first name does not hold: %q, %q", n, src)
 	}

@@ -219,8 +219,8 @@ func (t *Table) survey() {
 	}
 	index := t.machine.Load().index
 	for _, n := range t.neighbours.Keys() {
-		if m, ok := t.neighbours.Peek(n); ok {
-			t.noted(m, n.addr, index[n.link])
+		if s, ok := t.neighbours.Peek(n); ok {
+			t.noted(t.owner(s.mac, n.addr), n.addr, index[n.link])
 		}
 	}
 	for m, h := range t.leases {

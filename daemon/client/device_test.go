@@ -147,7 +147,7 @@ func TestNames(t *testing.T) {
 		h := newHouse(t)
 		m := mac(t, tt.mac)
 		if tt.host != "" {
-			h.SetHosts([]Host{{tt.host, []MAC{m}}})
+			h.SetHosts([]Host{{Name: tt.host, MACs: []MAC{m}}})
 		}
 		var leases []lease.Lease
 		if tt.last != "" {
@@ -189,14 +189,14 @@ func TestSameNames(t *testing.T) {
 		by     map[string][]string // who is meant by a name
 		shared string
 	}{
-		{"the owner's and a stranger's", []Host{{"Printer", []MAC{mac(t, other)}}}, map[string]string{rnd1: "printer", apple: "PRINTER"},
+		{"the owner's and a stranger's", []Host{{Name: "Printer", MACs: []MAC{mac(t, other)}}}, map[string]string{rnd1: "printer", apple: "PRINTER"},
 			map[string]string{other: "Printer", rnd1: "printer 00:a1", apple: "PRINTER 3a:b7"},
 			map[string][]string{"printer": {other}, "printer 00:a1": {rnd1}, "Printer 3A:B7": {apple}}, ""},
-		{"the owner's, of a device that has another", []Host{{"nas", []MAC{mac(t, other)}}, {"old", []MAC{mac(t, other)}}, {"gone", nil}},
+		{"the owner's, of a device that has another", []Host{{Name: "nas", MACs: []MAC{mac(t, other)}}, {Name: "old", MACs: []MAC{mac(t, other)}}, {Name: "gone", MACs: nil}},
 			map[string]string{rnd1: "old", apple: "gone"},
 			map[string]string{other: "nas", rnd1: "old 00:a1", apple: "gone 3a:b7"},
 			map[string][]string{"nas": {other}, "old": {}, "gone": {}, "old 00:a1": {rnd1}}, ""},
-		{"the owner's for two", []Host{{"laptop", []MAC{mac(t, other)}}, {"Laptop", []MAC{mac(t, rnd1)}}}, nil,
+		{"the owner's for two", []Host{{Name: "laptop", MACs: []MAC{mac(t, other)}}, {Name: "Laptop", MACs: []MAC{mac(t, rnd1)}}}, nil,
 			map[string]string{other: "laptop", rnd1: "Laptop"},
 			map[string][]string{"LAPTOP": {other, rnd1}}, ""},
 		{"two that call themselves so", nil, map[string]string{other: "KP115", rnd1: "kp115", apple: "tv"},
@@ -205,7 +205,7 @@ func TestSameNames(t *testing.T) {
 		{"with the same tails", nil, map[string]string{other: "plug", twin: "plug", rnd1: "plug"},
 			map[string]string{other: "plug 44:55", twin: "plug " + twin, rnd1: "plug 00:a1"},
 			map[string][]string{"plug": {other, twin, rnd1}, "plug 44:55": {other}, "plug " + twin: {twin}}, "plug"},
-		{"as the owner calls another with its tail", []Host{{"plug 00:a1", []MAC{mac(t, other)}}, {"plug", []MAC{mac(t, apple)}}}, map[string]string{rnd1: "plug"},
+		{"as the owner calls another with its tail", []Host{{"plug 00:a1", []MAC{mac(t, other)}}, {Name: "plug", MACs: []MAC{mac(t, apple)}}}, map[string]string{rnd1: "plug"},
 			map[string]string{other: "plug 00:a1", apple: "plug", rnd1: "plug " + rnd1},
 			map[string][]string{"plug 00:a1": {other}, "plug": {apple}, "plug " + rnd1: {rnd1}}, ""},
 		{"as a vendor", nil, map[string]string{other: "Apple", rnd1: "apple"},
@@ -392,7 +392,7 @@ func TestNews(t *testing.T) {
 			return h.told(minute2)
 		}, other + ` "Phone" at 0s`},
 		{"of the owner's", func(h *house) string {
-			h.SetHosts([]Host{{"TV", []MAC{mac(h.t, other)}}})
+			h.SetHosts([]Host{{Name: "TV", MACs: []MAC{mac(h.t, other)}}})
 			h.seenAs(other)
 			return h.told(minute2)
 		}, other + ` "TV" at 0s`},
@@ -925,7 +925,7 @@ func TestFullTable(t *testing.T) {
 // Made-up devices push out each other, not those that can be told from them.
 func TestFullOfMadeUp(t *testing.T) {
 	h := newHouse(t)
-	h.SetHosts([]Host{{"TV", []MAC{mac(t, rnd1)}}})
+	h.SetHosts([]Host{{Name: "TV", MACs: []MAC{mac(t, rnd1)}}})
 	h.SetLeases(nil)
 	h.begin()
 	first := h.now().UnixMilli()

@@ -12,10 +12,13 @@ import (
 	"pakon/daemon/client/lease"
 )
 
-// Host is a device that the owner has named.
+// Host is a device as the owner has written of it. One without MACs and IDs is
+// whichever has its address.
 type Host struct {
-	Name string
-	MACs []MAC
+	Name  string // "" if it has none
+	MACs  []MAC
+	IDs   []string     // DHCP client identifiers and DUIDs, as 01:aa:bb:..., in lower case
+	Addrs []netip.Addr // that it is given
 }
 
 // Where a name is from.
@@ -44,6 +47,8 @@ type names struct {
 	byMAC  map[MAC]called
 	byName map[string][]MAC // who is meant by a name, in lower case
 	shared map[string]bool  // that several devices have given themselves, in lower case
+	// byAddr are what devices are called that their MAC does not tell from others.
+	byAddr map[place]called
 }
 
 type called struct {
@@ -53,14 +58,22 @@ type called struct {
 	alias string
 }
 
+// place is an address of a MAC; zero where there is none.
+type place struct {
+	mac  MAC
+	addr netip.Addr
+}
+
 // renameAfter is how often names are put together anew for devices that appear:
 // whoever makes up MACs makes many.
 const renameAfter = time.Second
 
 // naming is when names were put together last.
 type naming struct {
-	at  time.Time
-	due bool // will be again, in a moment
+	at    time.Time
+	due   bool                // will be again, in a moment
+	addrs map[netip.Addr]bool // addresses whose devices the owner has named
+	found map[MAC]string      // devices whose MACs the owner did not write, and what they are called
 }
 
 // SetVendors says who knows the vendors of devices.
@@ -80,6 +93,16 @@ func (t *Table) SetHosts(hosts []Host) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.hosts = hosts
+	t.naming.addrs = make(map[netip.Addr]bool)
+	for _, h := range hosts {
+		if h.Name != "" && len(h.MACs) == 0 {
+			for _, a := range h.Addrs {
+				t.naming.addrs[a] = true
+			}
+		}
+	}
+	t.reserve(hosts)
+	t.resight()
 	t.rename()
 	t.wake(t.now())
 }
@@ -90,10 +113,11 @@ const renewal = 5
 
 // SetLeases replaces the leases of the DHCP server.
 func (t *Table) SetLeases(leases []lease.Lease) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	now := make(map[MAC]held)
-	for i := range leases {
+	for i, m := range t.setGrants(leases) {
 		l := &leases[i]
-		m := MAC(l.MAC)
 		if m.IsZero() || m.IsGroup() {
 			continue
 		}
@@ -109,8 +133,6 @@ func (t *Table) SetLeases(leases []lease.Lease) {
 		}
 		now[m] = h
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	before := t.leases
 	t.leases = now
 	lapsed := t.lapsed
@@ -137,6 +159,7 @@ func (t *Table) SetLeases(leases []lease.Lease) {
 			}
 		}
 	}
+	t.resight()
 	t.survey()
 	t.rename()
 	t.wake(t.now())
@@ -163,13 +186,27 @@ func (t *Table) vendor(m MAC) string {
 
 // rename puts the names together. The caller holds t.mu.
 func (t *Table) rename() {
-	n := &names{byMAC: make(map[MAC]called), byName: make(map[string][]MAC), shared: make(map[string]bool)}
+	n := &names{byMAC: make(map[MAC]called), byName: make(map[string][]MAC), shared: make(map[string]bool), byAddr: make(map[place]called)}
 	owned := make(map[string]bool)
+	found := make(map[MAC]string)
+	var ids map[string][]MAC
+	if slices.ContainsFunc(t.hosts, func(h Host) bool { return len(h.IDs) > 0 }) {
+		ids = t.identified()
+	}
 	for _, h := range t.hosts {
+		if h.Name == "" {
+			continue
+		}
 		owned[strings.ToLower(h.Name)] = true
 		for _, m := range h.MACs {
 			if !n.has(m) {
 				n.add(m, called{name: h.Name, source: Static})
+			}
+		}
+		for _, m := range t.devicesOf(&h, ids) {
+			if !n.has(m) {
+				n.add(m, called{name: h.Name, source: Static})
+				found[m] = h.Name
 			}
 		}
 	}
@@ -214,8 +251,113 @@ func (t *Table) rename() {
 	for _, m := range sortedMACs(vendors) {
 		n.add(m, called{name: n.distinct(vendors[m], m), source: Vendor})
 	}
+	t.nameAddrs(n, owned)
 	t.names.Store(n)
-	t.naming = naming{at: t.now()}
+	t.naming.at, t.naming.due = t.now(), false
+	if !maps.Equal(found, t.naming.found) {
+		t.naming.found = found
+		select {
+		case t.renamed <- struct{}{}:
+		default: // one is waiting already
+		}
+	}
+}
+
+// devicesOf are those that the owner has named by what is not a MAC. The caller holds
+// t.mu.
+func (t *Table) devicesOf(h *Host, ids map[string][]MAC) (macs []MAC) {
+	if len(h.MACs) > 0 {
+		return nil
+	}
+	for _, id := range h.IDs {
+		macs = append(macs, ids[id]...)
+		if m := MAC(lease.MACOfID(id)); !m.IsZero() {
+			macs = append(macs, m)
+		}
+	}
+	if len(h.IDs) > 0 {
+		return macs
+	}
+	for _, a := range h.Addrs {
+		if m, ok := t.neighbourWith(a); ok {
+			macs = append(macs, m)
+		} else if m := t.holder(a, MAC{}); !m.IsZero() {
+			macs = append(macs, m)
+		}
+	}
+	return macs
+}
+
+// neighbourWith is the device that was last heard with an address in a monitored
+// network. The caller holds t.mu.
+func (t *Table) neighbourWith(a netip.Addr) (MAC, bool) {
+	links := t.machine.Load().links
+	for _, name := range t.networks {
+		if s, ok := t.neighbours.Peek(neighbour{links[name].Index, a}); ok {
+			return t.owner(s.mac, a), true
+		}
+	}
+	return MAC{}, false
+}
+
+// identified are the devices by what they told the DHCP server: a client identifier,
+// of text also without the 0 that some put in front, or the DUID in it. The caller
+// holds t.mu.
+func (t *Table) identified() map[string][]MAC {
+	ids := make(map[string][]MAC)
+	add := func(told string, m MAC) {
+		if told == "" || m.IsZero() {
+			return
+		}
+		ids[told] = append(ids[told], m)
+		if text, ok := strings.CutPrefix(told, "00:"); ok {
+			ids[text] = append(ids[text], m)
+		}
+		if duid := duidOfID(told); duid != "" {
+			ids[duid] = append(ids[duid], m)
+		}
+	}
+	for a, g := range t.owners.granted {
+		m := g.mac
+		if !a.Is4() {
+			// The neighbour tells which of its cards the device uses.
+			if n, ok := t.neighbourWith(a); ok {
+				m = n
+			}
+		}
+		add(g.id, m)
+	}
+	for _, d := range t.devices.Values() {
+		add(d.clientID, d.MAC)
+	}
+	return ids
+}
+
+// nameAddrs names those whom their MAC does not tell from others: clients without
+// one, and devices behind an extender to which the DHCP server gave leases. A name of
+// the owner's (owned, in lower case) is that device's alone. The caller holds t.mu.
+func (t *Table) nameAddrs(n *names, owned map[string]bool) {
+	for _, h := range t.hosts {
+		for _, a := range h.Addrs {
+			if at := (place{addr: a}); h.Name != "" && n.byAddr[at] == (called{}) {
+				n.byAddr[at] = called{name: h.Name, source: Static}
+			}
+		}
+	}
+	for a, g := range t.owners.granted {
+		at, by := place{g.mac, a}, n.byMAC[g.mac]
+		if g.name == "" || g.name == by.name || g.name == by.alias || by.source == Static || n.byAddr[at] != (called{}) || !g.mac.IsZero() && !a.Is4() {
+			continue
+		}
+		c := called{name: g.name, source: Lease}
+		if owned[strings.ToLower(c.name)] {
+			if !g.mac.IsZero() && strings.HasPrefix(by.name, c.name+" ") {
+				continue // its MAC tells it from the owner's
+			}
+			c.name += " " + a.String()
+		}
+		n.byAddr[at] = c
+	}
 }
 
 func (n *names) has(m MAC) bool {
@@ -313,6 +455,25 @@ func (t *Table) Alias(m MAC) string { return t.names.Load().byMAC[m].alias }
 // Shared reports whether several devices have given themselves a name, in any case, so
 // that nobody knows which of them is meant.
 func (t *Table) Shared(name string) bool { return t.names.Load().shared[strings.ToLower(name)] }
+
+// NameAt returns the name of the device with the address, and where that is from, or
+// "". It differs from that of its MAC if several devices have that, or none.
+func (t *Table) NameAt(m MAC, a netip.Addr) (name, source string) {
+	if n, ok := t.names.Load().byAddr[place{m, a}]; ok {
+		return n.name, n.source
+	}
+	return t.Name(m)
+}
+
+// Renamed tells that other devices than before have a name that the owner gave to a
+// device without its MAC.
+func (t *Table) Renamed() <-chan struct{} { return t.renamed }
+
+// Named returns the MACs of the devices to which the owner gave the name, in any case.
+func (t *Table) Named(name string) []MAC {
+	n := t.names.Load()
+	return slices.DeleteFunc(t.ByName(name), func(m MAC) bool { return n.byMAC[m].source != Static })
+}
 
 // ByName returns the MACs of the devices that are meant by a name, in any case: of
 // those that the owner has given it, or else of all that have given it to themselves.

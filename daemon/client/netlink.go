@@ -231,6 +231,11 @@ func (t *Table) applyNeighbour(n *rtnetlink.NeighMessage, news bool) {
 		at := neighbour{int(n.Index), addr}
 		// The other states are told long after the device was heard, but for the first.
 		t.setNeighbour(at, m, news && (n.State&unix.NUD_REACHABLE != 0 || t.moved(at, m)))
+		if !news && n.State&(unix.NUD_REACHABLE|unix.NUD_PERMANENT) != 0 {
+			t.mu.Lock()
+			t.using(m, addr)
+			t.mu.Unlock()
+		}
 	}
 }
 

@@ -56,7 +56,7 @@ func (t *Table) Forget(now int64, match func(*Flow) bool) (records int64) {
 	for _, k := range t.ended.Keys() {
 		p, _ := t.ended.Peek(k)
 		f := Flow{Start: now, ClientAddr: k.client, Remote: k.remote, Name: p.name, Source: p.source}
-		f.Client, _ = t.clients.ByAddr("", k.client)
+		f.Client = t.macOf(client.MAC{}, "", k.client)
 		if match(&f) {
 			t.ended.Remove(k)
 		}
@@ -65,7 +65,7 @@ func (t *Table) Forget(now int64, match func(*Flow) bool) (records int64) {
 		f := Flow{Start: a.Last, Remote: a.Addr, Name: a.Name, Source: name.DNS}
 		f.Client, f.ClientAddr = clientOf(a.Client)
 		if f.Client.IsZero() {
-			f.Client, _ = t.clients.ByAddr("", f.ClientAddr)
+			f.Client = t.macOf(client.MAC{}, "", f.ClientAddr)
 		}
 		return match(&f)
 	})

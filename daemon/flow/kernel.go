@@ -333,7 +333,7 @@ func (t *Table) begin(kind conntrack.Kind, e *conntrack.Entry, at time.Time) *tr
 	if c.fate == Recorded && c.isDNS() {
 		c.fate = DNSFlow
 	}
-	c.mac, _ = t.clients.ByAddr(c.iface, c.client.Addr())
+	c.mac = t.macOf(client.MAC{}, c.iface, c.client.Addr())
 	if c.fate == Recorded && t.policy.Load().ExcludeMACs[c.mac] {
 		c.fate = ExcludedClient
 	}
@@ -632,9 +632,8 @@ func (t *Table) write(c *tracked, final bool) {
 	if c.fate != Recorded || !c.answered || total[0] == 0 || total[1] == 0 {
 		return
 	}
-	if c.mac.IsZero() {
-		c.mac, _ = t.clients.ByAddr(c.iface, c.client.Addr())
-	}
+	// Whose it is may have shown only since it began.
+	c.mac = t.macOf(c.mac, c.iface, c.client.Addr())
 	f := t.flow(c)
 	if c.direction == Out {
 		t.connects(c.mac, c.iface, f.ClientAddr, f.Remote)
@@ -783,7 +782,10 @@ func (t *Table) identify(c *tracked, ev *suricata.Event) {
 	if ev.Src != c.client {
 		m = client.MAC(ev.DstMAC)
 	}
-	if m.IsZero() || m.IsGroup() || m == c.mac || t.clients.RouterMAC(m) || !c.open() {
+	if m.IsZero() || m.IsGroup() || t.clients.RouterMAC(m) || !c.open() {
+		return
+	}
+	if m = t.clients.Owner(m, c.client.Addr()); m == c.mac {
 		return
 	}
 	c.mac = m

@@ -31,8 +31,12 @@ const (
 
 // Clients tells of the clients' addresses and of this machine's own.
 type Clients interface {
-	// ByAddr returns the MAC of the neighbour with the address.
+	// ByAddr returns the MAC with which frames of the address come.
 	ByAddr(iface string, a netip.Addr) (client.MAC, bool)
+	// Owner returns the device with the address, of those that use the MAC.
+	Owner(frames client.MAC, a netip.Addr) client.MAC
+	// SharesMAC tells whether several devices use the MAC.
+	SharesMAC(frames client.MAC) bool
 	// Interface returns a link of this machine.
 	Interface(name string) (client.Interface, bool)
 	// RouterMAC and RouterAddr tell this machine's own addresses.
@@ -198,19 +202,12 @@ func (t *Table) dns(ev *suricata.Event) Fate {
 	if !addr.IsValid() {
 		return BadEvent
 	}
-	mac = t.macOf(mac, t.iface(ev.Interface), addr)
-	who := t.who(mac, addr)
-	n := 0
-	if ev.DNS.Version == 1 {
-		for i := range ev.DNS.Answers {
-			n += t.memory.AnswerRecord(who, ev.Time, recordOf(&ev.DNS.Answers[i]))
-		}
-	} else {
-		t.records = t.records[:0]
-		for i := range ev.DNS.Answers {
-			t.records = append(t.records, recordOf(&ev.DNS.Answers[i]))
-		}
-		n = t.memory.Answer(who, ev.Time, ev.DNS.Name, t.records)
+	frames := t.frames(mac, t.iface(ev.Interface), addr)
+	mac = t.clients.Owner(frames, addr)
+	n := t.answer(t.who(mac, addr), ev)
+	if t.clients.SharesMAC(frames) {
+		// Nobody may know whose other addresses with the MAC are.
+		t.answer(ofMAC(frames), ev)
 	}
 	if n == 0 {
 		return DNSNoAddress
@@ -219,13 +216,28 @@ func (t *Table) dns(ev *suricata.Event) Fate {
 	return DNSAnswer
 }
 
+// answer remembers an answer for a client.
+func (t *Table) answer(who name.Client, ev *suricata.Event) (n int) {
+	if ev.DNS.Version == 1 {
+		for i := range ev.DNS.Answers {
+			n += t.memory.AnswerRecord(who, ev.Time, recordOf(&ev.DNS.Answers[i]))
+		}
+		return n
+	}
+	t.records = t.records[:0]
+	for i := range ev.DNS.Answers {
+		t.records = append(t.records, recordOf(&ev.DNS.Answers[i]))
+	}
+	return t.memory.Answer(who, ev.Time, ev.DNS.Name, t.records)
+}
+
 // resolver notes what an answer tells of who asks for whom: a server inside of the
 // house does, to which the owner sends the clients does, and who is answered from
 // outside may.
 func (t *Table) resolver(mac client.MAC, addr, server netip.Addr, serverMAC client.MAC) {
 	router, who := t.clients.RouterAddr(addr), t.who(mac, addr)
 	for _, a := range t.policy.Load().Resolvers {
-		if m, _ := t.clients.ByAddr("", a); !router && (a == addr || m == mac && !m.IsZero()) {
+		if m := t.macOf(client.MAC{}, "", a); !router && (a == addr || m == mac && !m.IsZero()) {
 			t.memory.Serves(who)
 		}
 	}
@@ -333,22 +345,8 @@ func (t *Table) answered(ev *suricata.Event) string {
 	if !addr.IsValid() || !ev.Dst.Addr().IsValid() {
 		return ""
 	}
-	return t.asked(t.macOf(client.MAC(ev.SrcMAC), t.iface(ev.Interface), addr), addr, ev.Dst.Addr(), ev.Time, t.cert.Covers)
-}
-
-// asked is the name under which a client found a far end: as it was answered, else
-// as those were who ask for the house.
-func (t *Table) asked(m client.MAC, addr, remote netip.Addr, at int64, prefer func(string) bool) string {
-	// Where Suricata does not tell MACs, the answer may have come before the
-	// client's was known.
-	told := false
-	for _, who := range [...]name.Client{t.who(m, addr), t.who(client.MAC{}, addr)} {
-		if n := t.memory.Lookup(who, remote, at, prefer); n != "" {
-			return n
-		}
-		told = told || t.memory.Told(who)
-	}
-	return t.memory.LookupHouse(remote, at, told, prefer)
+	mac := t.macOf(client.MAC(ev.SrcMAC), t.iface(ev.Interface), addr)
+	return t.asked(mac, addr, ev.Dst.Addr(), ev.Time, t.cert.Covers)
 }
 
 // appOf is the application protocol that an event of the kind tells of.
@@ -485,6 +483,30 @@ func (t *Table) found(f *Flow, p *pending, router bool) (string, name.Source) {
 	return p.resort, p.resortBy
 }
 
+// asked is the name under which a client found a far end: as it was answered, else
+// as those were who ask for the house.
+func (t *Table) asked(m client.MAC, addr, remote netip.Addr, at int64, prefer func(string) bool) string {
+	told := false
+	for _, who := range t.askers(m, addr) {
+		if n := t.memory.Lookup(who, remote, at, prefer); n != "" {
+			return n
+		}
+		told = told || t.memory.Told(who)
+	}
+	return t.memory.LookupHouse(remote, at, told, prefer)
+}
+
+// askers are those whose answers a client may have received.
+func (t *Table) askers(m client.MAC, addr netip.Addr) [2]name.Client {
+	who, alone := t.who(m, addr), t.who(client.MAC{}, addr)
+	if who == alone && !m.IsZero() && !t.memory.Told(who) {
+		return [...]name.Client{who, ofMAC(m)} // it asks with another address
+	}
+	// Where Suricata does not tell MACs, the answer may have come before the
+	// client's was known.
+	return [...]name.Client{who, alone}
+}
+
 func (t *Table) excluded(f *Flow) Fate { return t.policy.Load().excluded(f) }
 
 // Excludes tells whether a flow is not to be recorded for its client or far end.
@@ -525,9 +547,14 @@ func (t *Table) iface(captured []byte) string {
 	return t.str(captured)
 }
 
-// macOf returns the client's MAC: the event's if it tells one of a client,
-// else the neighbour's with that address.
+// macOf returns the MAC of the client with an address: of whom its frames are.
 func (t *Table) macOf(m client.MAC, iface string, a netip.Addr) client.MAC {
+	return t.clients.Owner(t.frames(m, iface, a), a)
+}
+
+// frames returns the MAC of a client's frames: the event's if it tells one of a
+// client, else the neighbour's with that address.
+func (t *Table) frames(m client.MAC, iface string, a netip.Addr) client.MAC {
 	if !m.IsZero() && !m.IsGroup() && !t.clients.RouterMAC(m) {
 		return m
 	}
@@ -535,18 +562,23 @@ func (t *Table) macOf(m client.MAC, iface string, a netip.Addr) client.MAC {
 	return m
 }
 
-// who is the client as the memory of DNS answers tells clients apart: by MAC,
-// else by address.
+// who is the client as the memory of DNS answers tells clients apart: by its MAC, or
+// by its address if it has none of its own.
 func (t *Table) who(m client.MAC, a netip.Addr) name.Client {
-	if m.IsZero() {
+	if m.IsZero() || a.IsValid() && t.clients.SharesMAC(m) {
 		return a.As16()
 	}
+	return ofMAC(m)
+}
+
+// ofMAC stands in the memory of DNS answers for all who use a MAC.
+func ofMAC(m client.MAC) name.Client {
 	c := name.Client{0: 0xff, 1: 0xff} // no client's address begins so (multicast)
 	copy(c[10:], m[:])
 	return c
 }
 
-// clientOf is the reverse of who: the client's MAC, or else its address.
+// clientOf is the reverse of who and ofMAC: the client's MAC, or else its address.
 func clientOf(c name.Client) (m client.MAC, a netip.Addr) {
 	if c[0] == 0xff && c[1] == 0xff {
 		copy(m[:], c[10:])

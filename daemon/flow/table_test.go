@@ -22,6 +22,8 @@ type lan struct {
 	macs       map[client.MAC]bool
 	addrs      map[netip.Addr]bool
 	seen       map[client.MAC]int64
+	owners     map[netip.Addr]client.MAC // of those behind an extender
+	shared     map[client.MAC]bool
 }
 
 var _ Clients = (*lan)(nil)
@@ -30,6 +32,13 @@ func (l *lan) ByAddr(_ string, a netip.Addr) (client.MAC, bool) {
 	m, ok := l.neighbours[a]
 	return m, ok
 }
+func (l *lan) Owner(m client.MAC, a netip.Addr) client.MAC {
+	if o, ok := l.owners[a]; ok && l.shared[m] {
+		return o
+	}
+	return m
+}
+func (l *lan) SharesMAC(m client.MAC) bool                 { return l.shared[m] }
 func (l *lan) Interface(n string) (client.Interface, bool) { i, ok := l.interfaces[n]; return i, ok }
 func (l *lan) RouterMAC(m client.MAC) bool                 { return l.macs[m] }
 func (l *lan) RouterAddr(a netip.Addr) bool                { return l.addrs[a] }

@@ -283,6 +283,20 @@ func toMAC(b []byte) (mac [6]byte) {
 	return mac
 }
 
+// MACOfID returns the MAC that a DUID or a client identifier, as a lease has it, is
+// made of; zero if it is made of none.
+func MACOfID(id string) (mac [6]byte) {
+	const ofEthernet = 1
+	b, ok := parseOctets(id, maxID)
+	if !ok {
+		return mac
+	}
+	if len(b) == 1+len(mac) && b[0] == ofEthernet {
+		return toMAC(b[1:])
+	}
+	return macOfDUID(b)
+}
+
 // macOfDUID returns the MAC that a DUID is made of (RFC 8415, section 11): of
 // the types with a link-layer address those two that have one.
 func macOfDUID(duid []byte) (mac [6]byte) {
