@@ -118,6 +118,46 @@ func TestOverridesCount(t *testing.T) {
 	}
 }
 
+// TestHostsElsewhere: what the owner wrote of devices outside of UCI names them behind
+// what he wrote in it, and may be left out by these names; what is wrong with it is no
+// error.
+func TestHostsElsewhere(t *testing.T) {
+	root := router(t, map[string]string{
+		"etc/config/pakon": "config monitor 'monitor'\n\tlist exclude_client 'Tv'\n\tlist exclude_client 'phone'\n\tlist exclude_client 'nas'\n\tlist exclude_client 'pi'\n",
+		"etc/config/dhcp": "config dnsmasq\n\toption dhcphostsfile '/etc/hosts.dhcp'\n\nconfig host\n\toption name 'first'\n\toption mac '00:11:22:33:44:01'\n\n" +
+			"config domain\n\toption name 'nas'\n\toption ip '192.168.1.9'\n\nconfig host\n\toption name 'pi'\n\toption duid '000300010011223344aa'\n",
+		"etc/ethers":          "00:11:22:33:44:01 second\n00:11:22:33:44:02 tv\nnonsense\n",
+		"etc/hosts.dhcp/more": "00:11:22:33:44:03,phone\n",
+	})
+	p := pathsBelow(root)
+	s := readSettings(p, nil)
+	if s.refused != nil || s.wrong || len(s.problems) > 0 || len(s.hostProblems) != 1 || !strings.Contains(s.hostProblems[0], "/etc/ethers") {
+		t.Errorf("refused %v, problems %q, of hosts %q", s.refused, s.problems, s.hostProblems)
+	}
+	var names []string
+	for _, h := range s.hosts {
+		names = append(names, h.Name)
+	}
+	if want := []string{"first", "pi", "nas", "second", "tv", "phone"}; !slices.Equal(names, want) {
+		t.Errorf("hosts %q, want %q", names, want)
+	}
+	for m, want := range map[string]bool{"00:11:22:33:44:02": true, "00:11:22:33:44:03": true, "00:11:22:33:44:01": false} {
+		if mac, err := client.ParseMAC(m); err != nil || s.policy().ExcludeMACs[mac] != want {
+			t.Errorf("%s is excluded: %v, %v", m, !want, err)
+		}
+	}
+	// A file that uci refuses changes nothing of what is elsewhere.
+	if err := s.save(p.saved); err != nil {
+		t.Fatal(err)
+	}
+	write(t, root, "etc/config/dhcp", "nonsense\n")
+	for name, last := range map[string]*settings{"reload": s, "restart": nil} {
+		if again := readSettings(p, last); !reflect.DeepEqual(again.hosts, s.hosts) || !slices.Equal(again.hostsFiles, s.hostsFiles) {
+			t.Errorf("%s: hosts %+v of %q", name, again.hosts, again.hostsFiles)
+		}
+	}
+}
+
 // TestRefusedFile: a file that uci refuses leaves the last good configuration
 // in force, over a restart too.
 func TestRefusedFile(t *testing.T) {

@@ -233,6 +233,64 @@ func TestNamesByDHCP(t *testing.T) {
 	}
 }
 
+// TestBehindExtender: what an extender sends with its own MAC is of the devices behind
+// it, by their leases, also what is not to be recorded; and what the owner calls them
+// in /etc/ethers holds at once.
+func TestBehindExtender(t *testing.T) {
+	t.Parallel()
+	const own, tv, tablet = "d8:0d:17:0b:00:20", "50:c7:bf:0b:00:21", "3c:06:30:0b:00:22"
+	r, s := home(t, []router.Device{{Network: router.LAN, MAC: own}}, nil)
+	extender := r.Clients()[0]
+	behind := map[string]netip.Addr{tv: netip.MustParseAddr("192.168.1.21"), tablet: netip.MustParseAddr("192.168.1.22")}
+	leases := ""
+	for mac, a := range behind {
+		leases += fmt.Sprintf("%d %s %v * *\n", time.Now().Add(time.Hour).Unix(), mac, a)
+	}
+	if err := s.Root.Write(leaseFile, leases); err != nil {
+		t.Fatal(err)
+	}
+	startDaemon(t, s, "--no-suricata")
+	stage(t, s, "|pakon.monitor.exclude_client='"+tablet+"'")
+	speak := func(mac string) {
+		t.Helper()
+		if err := extender.Speak(behind[mac]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for mac := range behind {
+		speak(mac)
+		probe(t, extender)
+	}
+	awaitDevice(t, s, own, func(d rig.Device) bool { // once it is known for an extender
+		return !slices.ContainsFunc(d.Addresses, func(a string) bool { return a == behind[tv].String() || a == behind[tablet].String() })
+	})
+	for _, mac := range []string{tablet, tv} {
+		speak(mac)
+		tr, err := extender.Open(t.Context(), "www.example.org", router.HTTP, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := tr.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Root.Write("etc/ethers", tv+" Living-room\n"); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	err := s.Until(t.Context(), reportTime, func(ctx context.Context) (bool, error) {
+		flows, _, err := s.Query(ctx, map[string]any{"filter": false})
+		got = nil
+		for _, f := range flows {
+			got = append(got, fmt.Sprintf("%s %s to %s/%d", f.MAC, f.Client, f.Proto, f.Port))
+		}
+		return slices.Equal(got, []string{tv + " Living-room to tcp/80"}), err
+	})
+	if err != nil {
+		t.Errorf("%v; the flows are %q", err, got)
+	}
+}
+
 // TestWellKnownNames: what no name leads to is called by its address or its port.
 func TestWellKnownNames(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"pakon/daemon/client"
+	"pakon/daemon/client/lease"
 	"pakon/daemon/flow"
 	"pakon/ubus"
 )
@@ -124,6 +126,45 @@ func TestQueryReply(t *testing.T) {
 
 // Pages add up to all flows, each once and in order, even while the window
 // moves with the clock; and a cursor serves the query that it came from only.
+// TestNamesOfAddresses: a client without a MAC, and one of those that an extender's MAC
+// does not tell apart, is called as its address is.
+func TestNamesOfAddresses(t *testing.T) {
+	clients := client.New(slog.New(slog.DiscardHandler))
+	clients.SetHosts([]client.Host{{Name: "Peer", Addrs: []netip.Addr{netip.MustParseAddr("10.8.0.2")}}})
+	clients.SetLeases([]lease.Lease{
+		{MAC: phone, Addr: netip.MustParseAddr("192.168.1.31"), Name: "camera", ClientID: "00:31"},
+		{MAC: phone, Addr: netip.MustParseAddr("192.168.1.32"), Name: "radio", ClientID: "00:32"},
+	})
+	of := func(ago time.Duration, m client.MAC, addr string) flow.Flow {
+		return aFlow(ago, func(f *flow.Flow) { f.Client, f.ClientAddr = m, netip.MustParseAddr(addr) })
+	}
+	r := newRig(t, Config{Clients: clients, Store: openStore(t,
+		of(4*time.Hour, client.MAC{}, "10.8.0.2"), of(3*time.Hour, phone, "192.168.1.31"), of(2*time.Hour, phone, "192.168.1.32"), of(time.Hour, client.MAC{}, "10.8.0.3"))})
+	for _, method := range []struct {
+		name, rows string
+		want       []string
+	}{
+		{"query", "flows", []string{"Peer", "camera", "radio", "10.8.0.3"}},
+		{"summary", "rows", []string{"Peer", "10.8.0.3"}},
+	} {
+		reply, err := r.json(t, method.name, `{"start":"-1d"}`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		rows, _ := reply.Array(method.rows)
+		for _, row := range rows {
+			name, _ := row.(ubus.Table).String("client")
+			got = append(got, name)
+		}
+		for _, want := range method.want {
+			if !slices.Contains(got, want) {
+				t.Errorf("%s: clients %q, want %q among them", method.name, got, want)
+			}
+		}
+	}
+}
+
 func TestQueryPages(t *testing.T) {
 	const n = 2500
 	var flows []flow.Flow

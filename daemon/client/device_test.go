@@ -205,7 +205,7 @@ func TestSameNames(t *testing.T) {
 		{"with the same tails", nil, map[string]string{other: "plug", twin: "plug", rnd1: "plug"},
 			map[string]string{other: "plug 44:55", twin: "plug " + twin, rnd1: "plug 00:a1"},
 			map[string][]string{"plug": {other, twin, rnd1}, "plug 44:55": {other}, "plug " + twin: {twin}}, "plug"},
-		{"as the owner calls another with its tail", []Host{{"plug 00:a1", []MAC{mac(t, other)}}, {Name: "plug", MACs: []MAC{mac(t, apple)}}}, map[string]string{rnd1: "plug"},
+		{"as the owner calls another with its tail", []Host{{Name: "plug 00:a1", MACs: []MAC{mac(t, other)}}, {Name: "plug", MACs: []MAC{mac(t, apple)}}}, map[string]string{rnd1: "plug"},
 			map[string]string{other: "plug 00:a1", apple: "plug", rnd1: "plug " + rnd1},
 			map[string][]string{"plug 00:a1": {other}, "plug": {apple}, "plug " + rnd1: {rnd1}}, ""},
 		{"as a vendor", nil, map[string]string{other: "Apple", rnd1: "apple"},

@@ -344,19 +344,24 @@ func (t *Table) nameAddrs(n *names, owned map[string]bool) {
 			}
 		}
 	}
+	callsItself := make(map[MAC]string)
+	several := make(map[MAC]bool)
 	for a, g := range t.owners.granted {
-		at, by := place{g.mac, a}, n.byMAC[g.mac]
-		if g.name == "" || g.name == by.name || g.name == by.alias || by.source == Static || n.byAddr[at] != (called{}) || !g.mac.IsZero() && !a.Is4() {
+		if a.Is4() && g.name != "" {
+			if other, ok := callsItself[g.mac]; ok && other != g.name {
+				several[g.mac] = true
+			}
+			callsItself[g.mac] = g.name
+		}
+	}
+	for a, g := range t.owners.granted {
+		at := place{g.mac, a}
+		if g.name == "" || owned[strings.ToLower(g.name)] || n.byAddr[at] != (called{}) || n.byMAC[g.mac].source == Static {
 			continue
 		}
-		c := called{name: g.name, source: Lease}
-		if owned[strings.ToLower(c.name)] {
-			if !g.mac.IsZero() && strings.HasPrefix(by.name, c.name+" ") {
-				continue // its MAC tells it from the owner's
-			}
-			c.name += " " + a.String()
+		if g.mac.IsZero() || a.Is4() && several[g.mac] {
+			n.byAddr[at] = called{name: g.name, source: Lease}
 		}
-		n.byAddr[at] = c
 	}
 }
 

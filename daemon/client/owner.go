@@ -94,7 +94,6 @@ func (t *Table) holder(a netip.Addr, frames MAC) MAC {
 func (t *Table) Owner(frames MAC, a netip.Addr) MAC {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.sighted(frames, a, t.now())
 	return t.owner(frames, a)
 }
 
@@ -152,8 +151,8 @@ func (t *Table) using(frames MAC, a netip.Addr) {
 	t.owners.used.Add(frames, u)
 }
 
-// sighted looks whether a MAC is that of an extender, by frames with an address that
-// were heard at a time. The caller holds t.mu.
+// sighted looks whether a MAC is that of an extender, by a neighbour that was heard at
+// a time. The caller holds t.mu.
 func (t *Table) sighted(frames MAC, a netip.Addr, at time.Time) {
 	o := &t.owners
 	if !a.Is4() || frames.IsZero() || o.extenders[frames] {

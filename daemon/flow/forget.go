@@ -61,13 +61,27 @@ func (t *Table) Forget(now int64, match func(*Flow) bool) (records int64) {
 			t.ended.Remove(k)
 		}
 	}
+	type answer struct {
+		name string
+		addr netip.Addr
+	}
+	matched := make(map[answer]bool)
 	t.memory.Forget(func(a name.Answered) bool {
 		f := Flow{Start: a.Last, Remote: a.Addr, Name: a.Name, Source: name.DNS}
 		f.Client, f.ClientAddr = clientOf(a.Client)
 		if f.Client.IsZero() {
 			f.Client = t.macOf(client.MAC{}, "", f.ClientAddr)
 		}
-		return match(&f)
+		if !match(&f) {
+			return false
+		}
+		matched[answer{a.Name, a.Addr}] = true
+		return true
+	})
+	// All who use a MAC have the answers of each of them.
+	t.memory.Forget(func(a name.Answered) bool {
+		m, _ := clientOf(a.Client)
+		return matched[answer{a.Name, a.Addr}] && t.clients.SharesMAC(m)
 	})
 	if len(t.forgotten) == maxForgotten {
 		t.forgotten = t.forgotten[1:]

@@ -59,6 +59,13 @@ func (c *Client) SetMAC(mac string) error {
 	}, c.addressCommands(c.V6, c.network.V6)...)...)
 }
 
+// Speak has the client speak with another address of IPv4, and keep those that it has,
+// as an extender does for a device behind it.
+func (c *Client) Speak(a netip.Addr) error {
+	c.V4 = a
+	return c.ns.ip(fmt.Sprintf("addr replace %v/%d dev eth0", a, c.network.V4.Bits()))
+}
+
 // addressCommands are those of ip(8) that give the client an address in a network,
 // and the way out of it.
 func (c *Client) addressCommands(a netip.Addr, network netip.Prefix) []string {
