@@ -242,6 +242,11 @@ func TestBehindExtender(t *testing.T) {
 	r, s := home(t, []router.Device{{Network: router.LAN, MAC: own}}, nil)
 	extender := r.Clients()[0]
 	behind := map[string]netip.Addr{tv: netip.MustParseAddr("192.168.1.21"), tablet: netip.MustParseAddr("192.168.1.22")}
+	startDaemon(t, s, "--no-suricata")
+	if err := s.Root.Write("tmp/.uci/dhcp", "+dhcp.cfg0a='domain'\ndhcp.cfg0a.name='tablet'\ndhcp.cfg0a.ip='192.168.1.22'\n"); err != nil {
+		t.Fatal(err)
+	}
+	stage(t, s, "|pakon.monitor.exclude_client='tablet'")
 	leases := ""
 	for mac, a := range behind {
 		leases += fmt.Sprintf("%d %s %v * *\n", time.Now().Add(time.Hour).Unix(), mac, a)
@@ -249,8 +254,6 @@ func TestBehindExtender(t *testing.T) {
 	if err := s.Root.Write(leaseFile, leases); err != nil {
 		t.Fatal(err)
 	}
-	startDaemon(t, s, "--no-suricata")
-	stage(t, s, "|pakon.monitor.exclude_client='"+tablet+"'")
 	speak := func(mac string) {
 		t.Helper()
 		if err := extender.Speak(behind[mac]); err != nil {

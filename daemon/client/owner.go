@@ -23,6 +23,8 @@ const (
 	// apartAfter is for how long a MAC counts as shared when just one of its addresses
 	// is in use: as long as most answers of DNS are good.
 	apartAfter = time.Hour
+	// readAfter is after how long, at most, a lease that was given is read.
+	readAfter = 10 * time.Second
 	// maxExtenders bounds the extenders, and the MACs that may be some.
 	maxExtenders = 256
 )
@@ -41,7 +43,7 @@ type grant struct {
 	mac      MAC // zero if the lease does not tell
 	id, name string
 	expires  int64     // Unix seconds, 0: never, or not known
-	since    time.Time // when another had the address before; zero if none had
+	since    time.Time // when it was read, if another had the address before; zero if none had
 }
 
 // sighting is that frames of a MAC had the address of another device.
@@ -159,7 +161,7 @@ func (t *Table) sighted(frames MAC, a netip.Addr, at time.Time) {
 		return // the MAC in a lease of IPv6 may be of another card of the device
 	}
 	m := t.holder(a, frames)
-	if m.IsZero() || m == frames || at.Before(o.granted[a].since) {
+	if m.IsZero() || m == frames || at.Before(o.granted[a].since.Add(-readAfter)) {
 		return
 	}
 	before, ok := o.suspects.Get(frames)

@@ -50,6 +50,12 @@ func TestOwner(t *testing.T) {
 			h.SetLeases([]lease.Lease{h.given(extender, at(20), "", ""), h.given(tv, at(21), "", ""), h.given(tablet, at(22), "", "")})
 			h.reaches(extender, at(20), at(21), at(22))
 		}, map[netip.Addr]string{at(20): extender, at(21): tv, at(22): tablet, at(23): extender, tvV6: tv, random: extender}},
+		{"the leases are given at the time", func(h *house) {
+			h.SetLeases([]lease.Lease{h.given(camera, at(21), "", "")})
+			h.reaches(extender, at(21), at(22))
+			time.Sleep(time.Second)
+			h.SetLeases([]lease.Lease{h.given(tv, at(21), "", ""), h.given(tablet, at(22), "", "")})
+		}, map[netip.Addr]string{at(21): tv, at(22): tablet}},
 		{"the leases are read later", func(h *house) {
 			h.reaches(extender, at(21), at(22))
 			h.SetLeases([]lease.Lease{h.given(tv, at(21), "", ""), h.given(tablet, at(22), "", "")})
@@ -103,7 +109,7 @@ func TestOwner(t *testing.T) {
 		{"a device whose former addresses others have now", func(h *house) {
 			h.SetLeases(nil)
 			h.reaches(extender, at(21), at(22), at(23))
-			time.Sleep(time.Second)
+			time.Sleep(time.Minute)
 			h.SetLeases([]lease.Lease{h.given(tv, at(21), "", ""), h.given(tablet, at(22), "", "")})
 			h.reaches(extender, at(23))
 		}, map[netip.Addr]string{at(21): extender, at(23): extender}},
