@@ -204,7 +204,7 @@ func (t *Table) setNeighbour(n neighbour, m MAC, alive bool) {
 	before, had := t.neighbours.Peek(n)
 	t.neighbours.Add(n, spot{m, t.now()})
 	t.sighted(m, n.addr, t.now())
-	if t.naming.addrs[n.addr] && (!had || before.mac != m) {
+	if t.identifies(n.addr) && (!had || before.mac != m) {
 		t.renameSoon()
 	}
 	owner := t.owner(m, n.addr)

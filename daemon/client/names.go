@@ -73,6 +73,7 @@ type naming struct {
 	at    time.Time
 	due   bool                // will be again, in a moment
 	addrs map[netip.Addr]bool // addresses whose devices the owner has named
+	byID  bool                // he has named some by what they tell the DHCP server
 	found map[MAC]string      // devices whose MACs the owner did not write, and what they are called
 }
 
@@ -94,6 +95,7 @@ func (t *Table) SetHosts(hosts []Host) {
 	defer t.mu.Unlock()
 	t.hosts = hosts
 	t.naming.addrs = make(map[netip.Addr]bool)
+	t.naming.byID = slices.ContainsFunc(hosts, func(h Host) bool { return len(h.IDs) > 0 })
 	for _, h := range hosts {
 		if h.Name != "" && len(h.MACs) == 0 {
 			for _, a := range h.Addrs {
@@ -190,7 +192,7 @@ func (t *Table) rename() {
 	owned := make(map[string]bool)
 	found := make(map[MAC]string)
 	var ids map[string][]MAC
-	if slices.ContainsFunc(t.hosts, func(h Host) bool { return len(h.IDs) > 0 }) {
+	if t.naming.byID {
 		ids = t.identified()
 	}
 	for _, h := range t.hosts {
@@ -286,6 +288,12 @@ func (t *Table) devicesOf(h *Host, ids map[string][]MAC) (macs []MAC) {
 		}
 	}
 	return macs
+}
+
+// identifies tells whether who has an address shows whom the owner has named. The
+// caller holds t.mu.
+func (t *Table) identifies(a netip.Addr) bool {
+	return t.naming.addrs[a] || t.naming.byID && a.Is6() && t.owners.granted[a].id != ""
 }
 
 // neighbourWith is the device that was last heard with an address in a monitored

@@ -304,7 +304,6 @@ func TestHostsByOther(t *testing.T) {
 		{"a DUID whose lease's neighbour is known", Host{IDs: []string{duid}}, func(h *house) {
 			h.SetLeases([]lease.Lease{{Addr: v6, ClientID: duid}})
 			h.reaches(tv, v6)
-			h.SetLeases([]lease.Lease{{Addr: v6, ClientID: duid}})
 		}, tv},
 		{"a DUID made of the MAC", Host{IDs: []string{"00:03:00:01:" + tv}}, func(h *house) {}, tv},
 		{"an identifier of a device that has left", Host{IDs: []string{"70:69"}}, func(h *house) {
