@@ -38,8 +38,8 @@ type Clients interface {
 	// Alias is a name that the device has given itself and is not called by, because
 	// others have, too; "" if there is none.
 	Alias(client.MAC) string
-	// ByName finds the devices that are meant by a name, whatever its case.
-	ByName(name string) []client.MAC
+	// Meant finds the clients that are meant by a name, whatever its case.
+	Meant(name string) []client.ID
 	// Shared reports whether these are several that have given themselves the name.
 	Shared(name string) bool
 	// Devices are those that were seen lately.

@@ -35,7 +35,7 @@ func (a *API) clients(ctx context.Context, _ ubus.Table, b *ubus.Builder) error 
 			continue
 		}
 		d := client.Device{MAC: id.MAC, Random: id.MAC.IsLocal() && !id.MAC.IsGroup(), FirstSeen: t.First, LastSeen: t.Last}
-		d.Name, d.NameSource = a.Clients.Name(id.MAC)
+		d.Name, d.NameSource = a.Clients.NameAt(id.MAC, id.Addr)
 		if id.Addr.IsValid() {
 			d.Addresses = []netip.Addr{id.Addr}
 		}

@@ -95,11 +95,7 @@ func (a *API) clientsOf(name string) []client.ID {
 	if id, ok := client.ParseID(name); ok {
 		return []client.ID{id}
 	}
-	var ids []client.ID
-	for _, m := range a.Clients.ByName(name) {
-		ids = append(ids, client.ID{MAC: m})
-	}
-	return ids
+	return a.Clients.Meant(name)
 }
 
 // misspelt reports whether a word that means no client was to be a MAC or an address:
@@ -126,7 +122,7 @@ func (a *API) elsewhere(ids []client.ID) error {
 			continue
 		}
 		for _, d := range a.Clients.Devices() {
-			if slices.Contains(d.Addresses, id.Addr) {
+			if slices.Contains(d.Addresses, id.Addr) && !slices.Contains(ids, client.ID{MAC: d.MAC}) {
 				return wrong("mac", id.Addr.String(), wantClients+": this is an address of "+describe(&d))
 			}
 		}

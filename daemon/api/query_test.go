@@ -124,10 +124,8 @@ func TestQueryReply(t *testing.T) {
 	}
 }
 
-// Pages add up to all flows, each once and in order, even while the window
-// moves with the clock; and a cursor serves the query that it came from only.
 // TestNamesOfAddresses: a client without a MAC, and one of those that an extender's MAC
-// does not tell apart, is called as its address is.
+// does not tell apart, is called as its address is, and asked for so.
 func TestNamesOfAddresses(t *testing.T) {
 	clients := client.New(slog.New(slog.DiscardHandler))
 	clients.SetHosts([]client.Host{{Name: "Peer", Addrs: []netip.Addr{netip.MustParseAddr("10.8.0.2")}}})
@@ -146,6 +144,7 @@ func TestNamesOfAddresses(t *testing.T) {
 	}{
 		{"query", "flows", []string{"Peer", "camera", "radio", "10.8.0.3"}},
 		{"summary", "rows", []string{"Peer", "10.8.0.3"}},
+		{"clients", "clients", []string{"Peer"}},
 	} {
 		reply, err := r.json(t, method.name, `{"start":"-1d"}`)
 		if err != nil {
@@ -154,7 +153,10 @@ func TestNamesOfAddresses(t *testing.T) {
 		var got []string
 		rows, _ := reply.Array(method.rows)
 		for _, row := range rows {
-			name, _ := row.(ubus.Table).String("client")
+			name, ok := row.(ubus.Table).String("client")
+			if !ok {
+				name, _ = row.(ubus.Table).String("name")
+			}
 			got = append(got, name)
 		}
 		for _, want := range method.want {
@@ -163,8 +165,17 @@ func TestNamesOfAddresses(t *testing.T) {
 			}
 		}
 	}
+	reply, err := r.json(t, "query", `{"mac":["peer"]}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rows, _ := reply.Array("flows"); len(rows) != 1 {
+		t.Errorf("%d flows of peer", len(rows))
+	}
 }
 
+// Pages add up to all flows, each once and in order, even while the window
+// moves with the clock; and a cursor serves the query that it came from only.
 func TestQueryPages(t *testing.T) {
 	const n = 2500
 	var flows []flow.Flow

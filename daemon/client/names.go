@@ -495,3 +495,20 @@ func (t *Table) ByName(name string) []MAC {
 	slices.SortFunc(macs, func(a, b MAC) int { return bytes.Compare(a[:], b[:]) })
 	return macs
 }
+
+// Meant returns the clients that are meant by a name, in any case: its devices, as
+// ByName does, and the addresses to which the owner has given it, for clients whose
+// MAC is not known.
+func (t *Table) Meant(name string) (ids []ID) {
+	for _, m := range t.ByName(name) {
+		ids = append(ids, ID{MAC: m})
+	}
+	devices := len(ids)
+	for at, c := range t.names.Load().byAddr {
+		if at.mac.IsZero() && c.source == Static && strings.EqualFold(c.name, name) {
+			ids = append(ids, ID{Addr: at.addr})
+		}
+	}
+	slices.SortFunc(ids[devices:], func(a, b ID) int { return a.Addr.Compare(b.Addr) })
+	return ids
+}
