@@ -47,6 +47,8 @@ type Monitor struct {
 	tail      logTail
 	relay     *logRelay
 	engine    bool          // Suricata's log said that it captures
+	fresh     bool          // it said so since ran was noted
+	ran       int           // PID of the latest process that was known to capture
 	words     string        // the error that its log gives for its end
 	process   int           // PID last seen running
 	since     time.Time     // its start
@@ -183,7 +185,7 @@ func (m *Monitor) reconcile(ctx context.Context) {
 	}
 	binary, err := Find(m.opt.Root)
 	if errors.Is(err, ErrMissing) {
-		m.halt(ctx, Missing, "suricata is not installed: install the package suricata, version 7 or 8")
+		m.halt(ctx, Missing, "suricata is not installed: version 7 or 8 is wanted (Turris OS: package suricata-bin; OpenWrt's feeds have none)")
 		m.retryLater()
 		return
 	}
@@ -239,7 +241,7 @@ func (m *Monitor) start(ctx context.Context, binary string, s Settings) error {
 	// The log of one that was running before us was read by recall; a new one has yet to say that it captures. procd
 	// replaces one behind our back, and shows the old one until it has ended.
 	if started || rewritten {
-		m.engine, m.words = false, ""
+		m.engine, m.fresh, m.words = false, false, ""
 	}
 	return nil
 }
@@ -269,7 +271,7 @@ func (m *Monitor) halt(ctx context.Context, c Condition, reason string) {
 // idle notes that nothing runs any more.
 func (m *Monitor) idle() {
 	m.readLog() // what it lost
-	m.process, m.engine = 0, false
+	m.process, m.engine, m.fresh = 0, false, false
 	m.mu.Lock()
 	m.state.PID, m.state.Since, m.state.Interfaces, m.state.NFLOGGroup = 0, time.Time{}, nil, 0
 	m.mu.Unlock()
@@ -295,7 +297,8 @@ func (m *Monitor) observe() {
 		}
 		m.process, m.since = st.PID, st.Since
 		m.noRetry()
-		if m.engine {
+		if m.captures(st.PID) {
+			m.ran, m.fresh = st.PID, false
 			m.set(Running, "")
 		} else {
 			m.set(Starting, "")
@@ -307,7 +310,7 @@ func (m *Monitor) observe() {
 		m.readLog()
 		m.process = 0
 		// Only now: the next one may say that it captures before the service shows it.
-		m.engine = false
+		m.engine = m.engine && m.fresh
 		if time.Since(m.since) >= steady {
 			m.delay = m.minDelay
 		}
@@ -322,6 +325,13 @@ func (m *Monitor) observe() {
 		m.note(m.ending(st.Exit))
 		m.fail(m.ending(st.Exit))
 	}
+}
+
+// captures reports whether a process that runs captures. Another than before has to say so itself: the service manager may
+// replace one without ever showing that none runs. And what is said after the one that runs has said it, is said by one that
+// the service does not show yet.
+func (m *Monitor) captures(pid int) bool {
+	return m.engine && (m.ran == 0 || (pid == m.ran) != m.fresh)
 }
 
 // timerSlack is by how many nanoseconds the sleeps of Suricata's main thread may be longer: it does nothing but look for
@@ -421,6 +431,7 @@ func (m *Monitor) recall() {
 // follow keeps track of whether Suricata captures.
 func (m *Monitor) follow(what logMeaning) {
 	m.engine = what.engine || m.engine && !what.begins && !what.ends
+	m.fresh = m.fresh || what.engine
 }
 
 // readLog takes in the new lines of Suricata's log.

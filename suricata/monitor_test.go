@@ -312,3 +312,69 @@ func TestMonitorLeftoverOfACrash(t *testing.T) {
 		t.Errorf("process %d runs on", s.PID)
 	}
 }
+
+// shownService is a Service whose state a test sets.
+type shownService struct {
+	Service
+	state ServiceState
+}
+
+func (s *shownService) State() ServiceState { return s.state }
+func (s *shownService) Kind() string        { return "procd" }
+
+// TestMonitorTellsOfEachProcessOnce: that a process captures is said once, in whatever order its log and the service tell of
+// it and of the one before.
+func TestMonitorTellsOfEachProcessOnce(t *testing.T) {
+	t.Parallel()
+	const (
+		begins  = "Notice: This is Suricata version 7.0.10 RELEASE running in SYSTEM mode"
+		engine  = "Notice: Threads created -> W: 1 FM: 1 FR: 1   Engine started."
+		ends    = "Notice: Signal Received.  Stopping engine."
+		first   = 1<<30 + 1 // no process has such numbers
+		second  = 1<<30 + 2
+		nobody  = 0
+		crashed = -1
+	)
+	for _, c := range []struct {
+		name  string
+		steps []any // a line of the log, or the process that the service shows
+	}{
+		{"one after the other", []any{begins, first, engine, ends, nobody, begins, second, engine}},
+		{"procd replaces one that crashed", []any{first, begins, engine, crashed, second, begins, engine}},
+		{"the next is shown before it says a word", []any{first, begins, engine, ends, second, begins, engine}},
+		{"the next speaks before it is shown", []any{first, begins, engine, ends, begins, engine, second}},
+		{"the next speaks after a crash before it is shown", []any{first, begins, engine, begins, engine, crashed, second}},
+		{"none is shown when it speaks", []any{first, begins, engine, nobody, begins, engine, second}},
+		{"shown again and again", []any{first, first, begins, first, engine, first, first, ends, first, nobody, second, second, begins, second, engine, second}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			log := &logBuffer{t: t}
+			service := &shownService{}
+			m := NewMonitor(Options{RunDir: t.TempDir(), Service: service, Log: slog.New(slog.NewTextHandler(log, nil))})
+			m.retry = time.NewTimer(time.Hour)
+			defer m.retry.Stop()
+			m.tried = true
+			for _, step := range c.steps {
+				switch step := step.(type) {
+				case string:
+					m.follow(ParseLogLine(step).meaning())
+				case int:
+					if step == crashed {
+						service.state.Exits++
+						continue
+					}
+					service.state.PID, service.state.Running = step, step != nobody
+				}
+				m.observe()
+			}
+			for _, pid := range []int{first, second} {
+				if n := log.count(fmt.Sprintf(`msg="suricata runs" version="" pid=%d`, pid)); n != 1 {
+					t.Errorf("process %d was told of %d times", pid, n)
+				}
+			}
+			if s := m.State(); s.Condition != Running || s.PID != second {
+				t.Errorf("at the end %+v", s)
+			}
+		})
+	}
+}
