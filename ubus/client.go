@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -126,6 +127,9 @@ const (
 	helloTimeout = 5 * time.Second
 )
 
+// ErrSilent: something listens there, but does not serve.
+var ErrSilent = fmt.Errorf("it does not answer within %s", helloTimeout)
+
 // keep holds the connection until ctx ends or Close; s is a connection made already, if not nil.
 func (c *Client) keep(ctx context.Context, s *session) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -194,6 +198,9 @@ func (c *Client) connect(ctx context.Context) (*session, error) {
 	var hello Message
 	if err := s.in.Read(&hello); err != nil {
 		conn.Close()
+		if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil {
+			return nil, ErrSilent
+		}
 		// The broker turns those away whose user or group has no name.
 		return nil, fmt.Errorf("waiting for the broker's hello: %w", err)
 	}

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -191,4 +194,24 @@ func TestChangesWhileConnected(t *testing.T) {
 	removed(0x1001)
 	p.invoke(1, 2, 0x1001, "status", nil)
 	p.wantStatus(1, 2, 0x1001, StatusNotFound)
+}
+
+// TestSilentBus: a bus that takes connections and does not serve them is told of
+// in one short line.
+func TestSilentBus(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "ubus.sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if _, err = Dial(t.Context(), path); !errors.Is(err, ErrSilent) || !strings.HasSuffix(err.Error(), ": it does not answer within 5s") {
+		t.Errorf("error %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err = Dial(ctx, path); errors.Is(err, ErrSilent) {
+		t.Errorf("a wait that was given up: %v", err)
+	}
 }

@@ -140,6 +140,8 @@ func (c *command) connect(ctx context.Context) error {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("may not use the bus at %s: run this as root", path)
+	case errors.Is(err, ubus.ErrSilent):
+		return fmt.Errorf("the bus at %s: %w", path, ubus.ErrSilent)
 	case err != nil:
 		return fmt.Errorf("no bus at %s (%s): is ubusd running? Then start Pakon with /etc/init.d/pakon start", path, rootCause(err))
 	}
