@@ -125,7 +125,7 @@ func (h *Head) Apply(s Settings) error {
 	before := h.plan.way
 	h.err = h.enforce()
 	if h.err == nil && h.plan.way != before && h.plan.way != None {
-		h.log.Info("Suricata is handed the head of connections", "way", h.plan.way, "interfaces", h.settings.Interfaces)
+		h.log.Info("the rules that hand out the head of connections are in force", "way", h.plan.way, "interfaces", h.settings.Interfaces)
 	}
 	return h.err
 }

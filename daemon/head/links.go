@@ -23,6 +23,7 @@ type link struct {
 	device
 	kind   string
 	master uint32 // the index of the bridge that it is a port of
+	lower  uint32 // the index of the link that it is a VLAN of, 0 if it is none
 	mac    string // its bytes
 	alias  string
 	up     bool
@@ -100,6 +101,8 @@ func parseLink(data []byte) (link, error) {
 			l.alias = ad.String()
 		case unix.IFLA_MASTER:
 			l.master = ad.Uint32()
+		case unix.IFLA_LINK:
+			l.lower = ad.Uint32()
 		case unix.IFLA_ADDRESS:
 			l.mac = string(ad.Bytes())
 		case unix.IFLA_LINKINFO:
@@ -112,6 +115,9 @@ func parseLink(data []byte) (link, error) {
 				return nil
 			})
 		}
+	}
+	if l.kind != "vlan" {
+		l.lower = 0 // the other end of a cable, or what a tunnel goes through
 	}
 	return l, ad.Err()
 }

@@ -68,28 +68,72 @@ func prepare(s Settings) (plan, error) {
 			return plan{}, err
 		}
 	}
+	once(p.networks)
 	return p, nil
 }
 
 // hooks are the devices that the interface's packets pass before a flowtable
-// takes them: the interface or, where a flowtable has a port of it, all its
-// ports, of whose frames those from and to mac are the interface's.
+// takes them: the interface or, where a flowtable has what is below it, the
+// bridge of a VLAN or all ports of a bridge. Of the frames of those, the ones from
+// and to mac are the interface's.
 func hooks(name string, links []link, tables []Flowtable) (hooks []device, mac string) {
 	i := slices.IndexFunc(links, func(l link) bool { return l.name == name })
 	if i < 0 {
 		return nil, ""
 	}
-	bridge := links[i]
-	offloaded := false
-	for _, l := range links {
-		if l.master == bridge.index {
-			hooks = append(hooks, l.device)
-			offloaded = offloaded || slices.ContainsFunc(tables, func(t Flowtable) bool { return slices.Contains(t.Devices, l.name) })
+	top := links[i]
+	hooks = []device{top.device}
+	if len(top.mac) != macLength {
+		return hooks, ""
+	}
+	for _, level := range below(top, links) {
+		if slices.ContainsFunc(level, func(d device) bool { return offloaded(d, tables) }) {
+			hooks, mac = level, top.mac
 		}
 	}
-	if !offloaded || len(bridge.mac) != macLength {
-		return []device{bridge.device}, ""
+	return hooks, mac
+}
+
+// below are the devices below a link, a level after another: the bridge that it
+// is a VLAN of, the ports of the bridge.
+func below(l link, links []link) (levels [][]device) {
+	bridge := l.index
+	if l.lower != 0 {
+		bridge = l.lower
+		if i := slices.IndexFunc(links, func(l link) bool { return l.index == bridge }); i >= 0 {
+			levels = append(levels, []device{links[i].device})
+		}
 	}
-	slices.SortFunc(hooks, func(a, b device) int { return strings.Compare(a.name, b.name) })
-	return hooks, bridge.mac
+	var ports []device
+	for _, l := range links {
+		if l.master == bridge {
+			ports = append(ports, l.device)
+		}
+	}
+	slices.SortFunc(ports, func(a, b device) int { return strings.Compare(a.name, b.name) })
+	return append(levels, ports)
+}
+
+// offloaded reports whether a flowtable has the device.
+func offloaded(d device, tables []Flowtable) bool {
+	return slices.ContainsFunc(tables, func(t Flowtable) bool { return slices.Contains(t.Devices, d.name) })
+}
+
+// once takes away what is hooked for an earlier network, too: VLANs of a bridge
+// have its MAC as a rule, and below the bridge their frames look the same. No
+// packet is to be copied twice.
+func once(networks []network) {
+	type hooked struct {
+		device
+		mac string
+	}
+	seen := make(map[hooked]bool)
+	for i := range networks {
+		n := &networks[i]
+		n.hooks = slices.DeleteFunc(n.hooks, func(d device) bool {
+			again := seen[hooked{d, n.mac}]
+			seen[hooked{d, n.mac}] = true
+			return again
+		})
+	}
 }

@@ -39,6 +39,8 @@ func TestHooks(t *testing.T) {
 		{device: device{"br-guest", 7}, mac: address},
 		{device: device{"wlan1", 8}, master: 7},
 		{device: device{"tun0", 9}},
+		{device: device{"br-lan.1", 10}, mac: address, lower: 3},
+		{device: device{"wan.7", 11}, mac: address, lower: 6},
 	}
 	table := func(devices ...string) []Flowtable {
 		return []Flowtable{{Devices: []string{"wan"}}, {Devices: devices}}
@@ -57,6 +59,11 @@ func TestHooks(t *testing.T) {
 		"another bridge's":     {"br-guest", table("lan1", "lan2"), []device{{"br-guest", 7}}, ""},
 		"no bridge":            {"wan", table("wan"), []device{{"wan", 6}}, ""},
 		"no Ethernet":          {"tun0", table("tun0"), []device{{"tun0", 9}}, ""},
+		"a VLAN":               {"br-lan.1", table("wan"), []device{{"br-lan.1", 10}}, ""},
+		"a VLAN in it":         {"br-lan.1", table("br-lan.1"), []device{{"br-lan.1", 10}}, ""},
+		"a VLAN's bridge":      {"br-lan.1", table("br-lan"), []device{{"br-lan", 3}}, address},
+		"a VLAN's port":        {"br-lan.1", table("lan1"), ports, address},
+		"a VLAN's device":      {"wan.7", table("wan"), []device{{"wan", 6}}, address},
 		"an absent interface":  {"br-iot", table("lan1"), nil, ""},
 		"a port, not a bridge": {"lan1", table("lan1"), []device{{"lan1", 4}}, ""},
 	} {
@@ -64,6 +71,16 @@ func TestHooks(t *testing.T) {
 		if !slices.Equal(got, c.want) || mac != c.mac {
 			t.Errorf("%s: %v, %q, want %v, %q", name, got, mac, c.want, c.mac)
 		}
+	}
+}
+
+func TestNoPacketIsCopiedTwice(t *testing.T) {
+	t.Parallel()
+	port, bridge := device{"lan1", 4}, device{"br-lan", 3}
+	networks := []network{{name: "br-lan.1", hooks: []device{port, bridge}, mac: "a"}, {name: "br-lan.2", hooks: []device{port, bridge}, mac: "a"}, {name: "br-lan.3", hooks: []device{port}, mac: "b"}}
+	once(networks)
+	if len(networks[0].hooks) != 2 || len(networks[1].hooks) != 0 || len(networks[2].hooks) != 1 {
+		t.Errorf("%+v", networks)
 	}
 }
 

@@ -147,6 +147,7 @@ func probeMirror(interfaces []string, tables []Flowtable) (err error) {
 		n.hooks, n.mac = hooks(name, links, tables)
 		p.networks = append(p.networks, n)
 	}
+	once(p.networks)
 	hook := "lo"
 	for _, n := range p.networks {
 		for _, d := range n.hooks {
