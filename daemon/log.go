@@ -8,7 +8,7 @@ import (
 
 // newLogger logs lines without a time: procd hands them to syslog, which has
 // its own. Of what comes by standard error procd makes errors, of the rest
-// information: so warnings and errors go there, what is normal does not.
+// information: so errors go there, and nothing else.
 func newLogger(stdout, stderr io.Writer) *slog.Logger {
 	options := slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
 		if len(groups) == 0 && a.Key == slog.TimeKey {
@@ -25,7 +25,7 @@ type byLevel struct {
 }
 
 func (h byLevel) of(level slog.Level) slog.Handler {
-	if level >= slog.LevelWarn {
+	if level >= slog.LevelError {
 		return h.trouble
 	}
 	return h.normal
