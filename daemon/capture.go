@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -188,10 +189,11 @@ func (d *daemon) service(ctx context.Context) (_ suricata.Service, keep func() b
 	return suricata.NewChild(filepath.Join(d.paths.run, "suricata.json"), d.log), never
 }
 
-// restarting tells whether the daemon ends only to be started again.
+// restarting reports whether the daemon ends only to be started again. What was
+// left by a restart of another is of no meaning.
 func (d *daemon) restarting() bool {
-	_, err := os.Stat(d.paths.restart)
-	return err == nil
+	pid, err := os.ReadFile(d.paths.restart)
+	return err == nil && strings.TrimSpace(string(pid)) == strconv.Itoa(os.Getpid())
 }
 
 func (d *daemon) notify(state string) {

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"log/slog"
+	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -52,8 +54,10 @@ func TestServiceOnARouter(t *testing.T) {
 	if keep() {
 		t.Error("Suricata outlives a stop")
 	}
-	write(t, root, "var/run/pakon/restart", "")
-	if !keep() {
-		t.Error("Suricata does not outlive a restart")
+	for pid, want := range map[string]bool{"": false, "1": false, strconv.Itoa(os.Getpid()): true} {
+		write(t, root, "var/run/pakon/restart", pid+"\n")
+		if keep() != want {
+			t.Errorf("at a restart of process %q, Suricata is kept: %v", pid, !want)
+		}
 	}
 }

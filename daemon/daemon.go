@@ -40,6 +40,7 @@ type options struct {
 	root       string
 	socket     string
 	noSuricata bool
+	clean      bool
 }
 
 // daemonCommand runs the daemon until the context ends.
@@ -49,8 +50,16 @@ func daemonCommand(ctx context.Context, args []string, stdout, stderr io.Writer)
 	flags.StringVar(&o.root, "root", "/", "put every path below `DIR`")
 	flags.StringVar(&o.socket, "ubus-socket", "", "use the bus at `PATH`")
 	flags.BoolVar(&o.noSuricata, "no-suricata", false, "start no Suricata; take events from whoever connects to eve.sock")
+	flags.BoolVar(&o.clean, "clean", false, "run nothing; remove what a daemon that was killed has left in the kernel")
 	if status, ok := parseFlags(flags, args, stdout, stderr); !ok {
 		return status
+	}
+	if o.clean {
+		if err := clean(o); err != nil {
+			fmt.Fprintf(stderr, "pakon daemon --clean: %v\n", err)
+			return 1
+		}
+		return 0
 	}
 	limitMemory()
 	log := newLogger(stdout, stderr)
@@ -68,6 +77,20 @@ func daemonCommand(ctx context.Context, args []string, stdout, stderr io.Writer)
 		return 1
 	}
 	return 0
+}
+
+// clean removes the rules and devices that hand out packets, unless a daemon
+// runs whose they are.
+func clean(o options) error {
+	p := pathsBelow(o.root)
+	if err := os.MkdirAll(p.run, 0o700); err != nil {
+		return fmt.Errorf("make the folder of the sockets: %w", err)
+	}
+	lock, err := lockInstance(p.pidFile)
+	if err != nil {
+		return err
+	}
+	return errors.Join(head.Clean(), lock.Close())
 }
 
 // limitMemory trades processor time, of which a router has enough for what

@@ -21,7 +21,7 @@ type paths struct {
 	vendors string // who makes devices
 	scripts string // folder of what is run for a new device
 	turris  string // the command that makes a notification of Turris
-	restart string // there while /etc/init.d/pakon restarts the daemon
+	restart string // while /etc/init.d/pakon restarts the daemon, the number of its process
 }
 
 // listFolders are the folders with files of lists.

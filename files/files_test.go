@@ -144,17 +144,19 @@ shutdown() { stop; }
 . "$1"
 if [ -n "$USE_PROCD" ]; then
 	start() { start_service; service_triggers; log "procd set"; }
-	stop() { if [ -e "$RESTART" ]; then log "procd delete for a restart"; else log "procd delete"; fi; service_stopped; }
+	stop() { stop_service; if [ -e "$RESTART" ]; then log "procd delete for a restart of $(cat "$RESTART")"; else log "procd delete"; fi; service_stopped; }
 	reload() { reload_service; }
 fi
-PIDFILE=$LOG
+PROG=pakon
+PIDFILE=$LOG.pid
 RESTART=$LOG.restart
 "$2"
 `
 
 // run runs an action of a script with everything outside of it replaced, and
-// returns what it asked for. answers is whether the daemon is on the bus.
-func run(t *testing.T, script, action string, answers bool) string {
+// returns what it asked for. answers is whether the daemon is on the bus, left
+// what an interrupted restart has left.
+func run(t *testing.T, script, action string, answers bool, left string) string {
 	t.Helper()
 	dir := t.TempDir()
 	log := filepath.Join(dir, "log")
@@ -168,6 +170,10 @@ func run(t *testing.T, script, action string, answers bool) string {
 		status = "0"
 	}
 	write("log", "")
+	write("log.pid", "4711\n")
+	if left != "" {
+		write("log.restart", left)
+	}
 	write("ubus", "#!/bin/sh\necho ubus \"$@\" >>\"$LOG\"\nexit "+status+"\n")
 	write("flock", "#!/bin/sh\necho wait >>\"$LOG\"\n")
 	write("pakon", "#!/bin/sh\necho pakon \"$@\" >>\"$LOG\"\n")
@@ -178,7 +184,7 @@ func run(t *testing.T, script, action string, answers bool) string {
 	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("%s %s: %v %s", script, action, err, out)
 	}
-	if _, err := os.Stat(log + ".restart"); err == nil {
+	if _, err := os.Stat(log + ".restart"); err == nil && action != "start" {
 		t.Errorf("%s %s leaves the sign of a restart", script, action)
 	}
 	return read(t, log)
@@ -186,7 +192,7 @@ func run(t *testing.T, script, action string, answers bool) string {
 
 func TestScripts(t *testing.T) {
 	const (
-		set = "param command /usr/bin/pakon daemon\n" +
+		set = "param command pakon daemon\n" +
 			"param respawn 3600 5 0\n" +
 			"param term_timeout 60\n" +
 			"param stdout 1\nparam stderr 1\n" +
@@ -194,6 +200,7 @@ func TestScripts(t *testing.T) {
 			"validation of pakon.monitor pakon.archive pakon.archive_rule\n" +
 			"procd set\n"
 		ended      = "procd delete\nwait\n"
+		cleaned    = "pakon daemon --clean\n"
 		noSuricata = "ubus call service delete {\"name\":\"suricata-pakon\"}\n"
 		askReload  = "ubus call pakon reload\n"
 	)
@@ -203,10 +210,10 @@ func TestScripts(t *testing.T) {
 		want           string
 	}{
 		{"pakon", "start", true, set},
-		{"pakon", "stop", true, ended + noSuricata},
-		{"pakon", "shutdown", true, ended + noSuricata},
-		{"pakon", "stop", false, ended + noSuricata},
-		{"pakon", "restart", true, "procd delete for a restart\nwait\n" + set},
+		{"pakon", "stop", true, ended + noSuricata + cleaned},
+		{"pakon", "shutdown", true, ended + noSuricata + cleaned},
+		{"pakon", "stop", false, ended + noSuricata + cleaned},
+		{"pakon", "restart", true, "procd delete for a restart of 4711\nwait\n" + set},
 		{"pakon", "reload", true, askReload},
 		{"pakon", "reload", false, askReload + set},
 		{"pakon-monitor", "start", true, "pakon start\n"},
@@ -222,8 +229,22 @@ func TestScripts(t *testing.T) {
 		{"suricata-pakon", "status", true, "pakon status\n"},
 		{"suricata-pakon", "running", true, ""}, // run prints nothing, either
 	} {
-		if got := run(t, c.script, c.action, c.answers); got != c.want {
+		if got := run(t, c.script, c.action, c.answers, ""); got != c.want {
 			t.Errorf("%s %s, answers %v:\ngot\n%s\nwant\n%s", c.script, c.action, c.answers, got, c.want)
 		}
+	}
+	// Of a restart that was interrupted before or after the daemon ended.
+	for _, left := range []string{"4711\n", "815\n"} {
+		for action, want := range map[string]string{
+			"stop": ended + noSuricata + cleaned, "shutdown": ended + noSuricata + cleaned,
+			"restart": "procd delete for a restart of 4711\nwait\n" + set, "start": set,
+		} {
+			if got := run(t, "pakon", action, true, left); got != want {
+				t.Errorf("%s after an interrupted restart:\ngot\n%s\nwant\n%s", action, got, want)
+			}
+		}
+	}
+	if !strings.Contains(read(t, "etc/init.d/pakon"), "\nPROG=/usr/bin/pakon\n") {
+		t.Error("the init script starts another program")
 	}
 }
