@@ -214,12 +214,13 @@ func (d *daemon) recapture() {
 // hand it. It waits until it is known whether the kernel counts connections,
 // which the choice of the method depends on.
 func (d *daemon) applyCapture(ctx context.Context) {
+	d.lookAround(ctx)
 	m := d.monitor.Load()
 	if m == nil {
 		return
 	}
 	monitor := d.settings.Load().config.Monitor
-	there := d.interfacesUp()
+	watched, there := d.watched.Load().devices, d.interfacesUp()
 	if !monitor.Enabled {
 		d.stopCapture(m)
 		return
@@ -242,7 +243,7 @@ func (d *daemon) applyCapture(ctx context.Context) {
 		(now.probe != nil || now.counted != nil) {
 		used = *before // what is out of reach for a moment is not worth starting Suricata anew, twice
 	}
-	if err := d.head.Apply(head.Settings{Way: used.way, Interfaces: monitor.Interfaces}); err != nil {
+	if err := d.head.Apply(head.Settings{Way: used.way, Interfaces: watched}); err != nil {
 		if used.way != head.None {
 			used = method{why: fmt.Sprintf("the rules can not be put in force: %v", err), offload: used.offload}
 			err = d.head.Remove()
@@ -270,7 +271,7 @@ func (d *daemon) applyCapture(ctx context.Context) {
 		s.Interfaces = there
 		if st := m.State(); st.Condition == suricata.Running && st.NFLOGGroup == 0 {
 			// It opens an interface that has gone again by itself, once it is back.
-			for _, name := range monitor.Interfaces {
+			for _, name := range watched {
 				if slices.Contains(st.Interfaces, name) && !slices.Contains(there, name) {
 					s.Interfaces = append(s.Interfaces, name)
 				}
@@ -320,7 +321,7 @@ func (d *daemon) inspect(ctx context.Context, mode string) machine {
 	if st := d.kernel.State(); !st.Active {
 		m.counted = errors.New(st.Problem)
 	}
-	interfaces := d.settings.Load().config.Monitor.Interfaces
+	interfaces := d.watched.Load().devices
 	if mode == "tap" {
 		m.ability.Flowtables, m.probe = head.Flowtables()
 		return m

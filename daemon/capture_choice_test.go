@@ -137,7 +137,7 @@ func TestKernelProblemIsTold(t *testing.T) {
 	s := &api.Status{Conntrack: api.ConntrackStatus{Problem: "kmod-nf-conntrack-netlink is missing"}}
 	set := &settings{}
 	set.config.Monitor.Enabled = true
-	for _, w := range warnings(s, set) {
+	for _, w := range warnings(s, set, nil) {
 		if strings.Contains(w, "kmod-nf-conntrack-netlink") {
 			return
 		}

@@ -1,15 +1,19 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
 
+	"pakon/daemon/client"
 	"pakon/lists"
+	"pakon/ubus"
 	"pakon/uci"
 )
 
@@ -22,7 +26,8 @@ func checkCommand(args []string, stdout, stderr io.Writer) int {
 	if status, ok := parseFlags(flags, args, stdout, stderr); !ok {
 		return status
 	}
-	s := readSettings(pathsBelow(*root), nil)
+	p := pathsBelow(*root)
+	s := readSettings(p, nil)
 	if *asJSON {
 		enc := json.NewEncoder(stdout)
 		enc.SetIndent("", "  ")
@@ -31,7 +36,7 @@ func checkCommand(args []string, stdout, stderr io.Writer) int {
 			return 1
 		}
 	} else {
-		describe(stdout, s)
+		describe(stdout, s, p)
 	}
 	if s.refused != nil {
 		fmt.Fprintf(stderr, "pakon check: %v\n", s.refused)
@@ -45,12 +50,15 @@ func checkCommand(args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-func describe(w io.Writer, s *settings) {
+func describe(w io.Writer, s *settings, p paths) {
 	m, a := s.config.Monitor, s.config.Archive
 	if !m.Enabled {
 		fmt.Fprintln(w, "monitoring is disabled")
 	}
 	fmt.Fprintf(w, "interfaces: %s (mode %s)\n", strings.Join(m.Interfaces, ", "), m.Mode)
+	for _, note := range checkInterfaces(m.Interfaces, p.ubus) {
+		fmt.Fprintf(w, "  %s\n", note)
+	}
 	if n := len(m.ExcludeClients) + len(m.ExcludeHostnames); n > 0 {
 		fmt.Fprintf(w, "never recorded: %s\n", strings.Join(append(append([]string(nil), m.ExcludeClients...), m.ExcludeHostnames...), ", "))
 	}
@@ -72,6 +80,26 @@ func describe(w io.Writer, s *settings) {
 	}
 	domains, services := s.lists.Len()
 	fmt.Fprintf(w, "named devices: %d\nlists: %d domains, %d services\n", len(s.hosts), domains, services)
+}
+
+// checkInterfaces says what would be right of the interfaces of the
+// configuration, as the daemon would.
+func checkInterfaces(names []string, socket string) []string {
+	ctx, cancel := context.WithTimeout(context.Background(), netifdTimeout)
+	defer cancel()
+	clients := client.New(slog.New(slog.DiscardHandler))
+	if err := clients.Look(); err != nil {
+		return []string{fmt.Sprintf("whether they exist is not known: %v", err)}
+	}
+	bus, err := ubus.Dial(ctx, socket)
+	if err != nil {
+		// No bus, no netifd.
+		return watch(names, surroundings{links: clients.Interfaces(), uplink: clients.Uplink}, nil).notes
+	}
+	defer bus.Close()
+	// Without netifd's word, what the links tell is said.
+	around, _ := lookFor(ctx, names, clients, bus)
+	return watch(names, around, nil).notes
 }
 
 // period writes a duration as the configuration does: 4w, 90s.

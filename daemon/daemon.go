@@ -164,6 +164,9 @@ type daemon struct {
 	captureDue chan struct{}
 	method     atomic.Pointer[method] // nil until it is chosen
 
+	looking sync.Mutex              // one look at the interfaces at a time
+	watched atomic.Pointer[watched] // what is monitored of the interfaces of the settings
+
 	reloading sync.Mutex // one reload at a time
 	settings  atomic.Pointer[settings]
 	engine    atomic.Pointer[suricata.StatsCounters] // Suricata's latest counters
@@ -186,6 +189,7 @@ func newDaemon(ctx context.Context, o options, log *slog.Logger) (_ *daemon, err
 	}
 	s := d.read(nil)
 	d.settings.Store(s)
+	d.watched.Store(plainly(s.config.Monitor.Interfaces))
 	if d.events, err = suricata.Listen(d.paths.eve, log); err != nil {
 		return nil, err
 	}
@@ -246,6 +250,7 @@ func newDaemon(ctx context.Context, o options, log *slog.Logger) (_ *daemon, err
 			log.Warn("new flows could not be told on the bus", "err", err)
 		}
 	}
+	d.bus.Listen(netifdObject, func(string, ubus.Table) { d.recapture() })
 	if err := d.bus.Publish(d.api.Object()); err != nil {
 		return nil, errors.Join(err, d.store.Close(), d.events.Close())
 	}
@@ -257,6 +262,8 @@ func (d *daemon) location() *time.Location { return timespec.Location(d.root) }
 // policy is what of the traffic is recorded.
 func (d *daemon) policy(s *settings) flow.Policy {
 	p := s.policy()
+	w := d.watched.Load()
+	p.Interfaces, p.Aliases = w.devices, w.aliases
 	for _, c := range s.config.Monitor.ExcludeClients {
 		for _, m := range d.clients.Named(c) { // by what is not a MAC
 			p.ExcludeMACs[m] = true
@@ -269,7 +276,7 @@ func (d *daemon) policy(s *settings) flow.Policy {
 // interfaces are the monitored interfaces that there are.
 func (d *daemon) interfaces() []client.Interface {
 	var there []client.Interface
-	for _, name := range d.settings.Load().config.Monitor.Interfaces {
+	for _, name := range d.watched.Load().devices {
 		if i, ok := d.clients.Interface(name); ok {
 			there = append(there, i)
 		}
@@ -357,6 +364,7 @@ func (d *daemon) run(ctx context.Context) error {
 			return nil
 		case <-d.bus.Ready():
 			d.log.Info("the ubus object is there", "object", api.Path)
+			d.recapture() // netifd may be there, too
 		}
 		return nil
 	})
@@ -435,6 +443,7 @@ func (d *daemon) reload(ctx context.Context) error {
 	defer d.reloading.Unlock()
 	s := d.read(d.settings.Load())
 	d.settings.Store(s)
+	d.lookAround(ctx)
 	d.setDevices(s)
 	d.table.SetPolicy(d.policy(s))
 	d.store.SetMaxFlows(s.config.Monitor.DatabaseLimit)

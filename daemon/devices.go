@@ -214,20 +214,22 @@ func (d *devices) work(save func() (int64, error)) (next time.Time) {
 }
 
 // muted tells whether nobody is to be told of a new device.
-func muted(n *client.Device, mute []string) bool {
+// networks are its network's links, as they are called and as the configuration
+// calls them.
+func muted(n *client.Device, mute, networks []string) bool {
 	return slices.ContainsFunc(mute, func(m string) bool {
 		if mac, err := client.ParseMAC(m); err == nil {
 			return mac == n.MAC
 		}
 		// A network of UCI is known by the link that it has by default, too.
 		// What a device calls itself says nothing of whose it is.
-		return n.NameSource == client.Static && strings.EqualFold(m, n.Name) || n.Interface == m || n.Interface == "br-"+m
+		return n.NameSource == client.Static && strings.EqualFold(m, n.Name) || slices.Contains(networks, m) || slices.Contains(networks, "br-"+m)
 	})
 }
 
 // announceDevice has a new device announced, unless it is muted.
 func (d *daemon) announceDevice(n client.Device) {
-	if muted(&n, d.settings.Load().config.Monitor.NotifyMute) {
+	if muted(&n, d.settings.Load().config.Monitor.NotifyMute, append(d.watched.Load().named(n.Interface), n.Interface)) {
 		d.log.Info("a new device, which is muted", "mac", n.MAC, "name", n.Name, "interface", n.Interface)
 		return
 	}

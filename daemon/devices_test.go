@@ -365,12 +365,12 @@ func TestMuted(t *testing.T) {
 		"00:00:00:00:00:0a": true, "00:00:00:00:00:0b": false, "petr's PHONE": true, "phone": false,
 		"br-guest_turris": true, "guest_turris": true, "br-lan": false, "": false,
 	} {
-		if muted(&d, []string{"nobody", entry}) != want {
+		if muted(&d, []string{"nobody", entry}, []string{d.Interface}) != want {
 			t.Errorf("%q mutes it: %v", entry, !want)
 		}
 	}
 	d.NameSource = client.Lease
-	if muted(&d, []string{"Petr's phone"}) {
+	if muted(&d, []string{"Petr's phone"}, []string{d.Interface}) {
 		t.Error("what a device calls itself mutes it")
 	}
 }

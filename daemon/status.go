@@ -61,7 +61,8 @@ func (d *daemon) status(ctx context.Context) api.Status {
 		d.log.Debug("what interfaces carry is not known", "err", err) // run says it
 	}
 	covered := d.table.Coverage()
-	for _, name := range set.config.Monitor.Interfaces {
+	watched := d.watched.Load()
+	for _, name := range watched.devices {
 		state := "missing"
 		if i, ok := d.clients.Interface(name); ok {
 			state = "down"
@@ -71,7 +72,7 @@ func (d *daemon) status(ctx context.Context) api.Status {
 		}
 		s.Interfaces = append(s.Interfaces, api.InterfaceStatus{Name: name, State: state, Coverage: coverage(name, d.carried.of(name), covered)})
 	}
-	s.Warnings = warnings(&s, set)
+	s.Warnings = warnings(&s, set, watched.notes)
 	if w := d.keeper.devicesWarning(); w != "" {
 		s.Warnings = append(s.Warnings, w)
 	}
@@ -160,8 +161,9 @@ func (d *daemon) eventStatus() api.EventStatus {
 	return s
 }
 
-// warnings are what the owner should know or do.
-func warnings(s *api.Status, set *settings) []string {
+// warnings are what the owner should know or do. notes are about the interfaces
+// of the configuration.
+func warnings(s *api.Status, set *settings, notes []string) []string {
 	var w []string
 	if s.Config.Error != "" {
 		w = append(w, "A configuration file is refused; what it said before, or the default, is in force.")
@@ -194,11 +196,9 @@ func warnings(s *api.Status, set *settings) []string {
 		w = append(w, "There were more connections than can be followed: flows are lacking.")
 	}
 	w = append(w, coverageWarnings(s)...)
+	w = append(w, notes...)
 	for _, i := range s.Interfaces {
-		switch i.State {
-		case "missing":
-			w = append(w, fmt.Sprintf("Interface %s does not exist; it is monitored once it appears.", i.Name))
-		case "down":
+		if i.State == "down" {
 			w = append(w, fmt.Sprintf("Interface %s is down; it is monitored once it is up.", i.Name))
 		}
 	}

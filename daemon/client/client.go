@@ -31,6 +31,15 @@ type Interface struct {
 	MAC      MAC
 	Up       bool           // administratively up
 	Prefixes []netip.Prefix // of the networks behind it: those of its addresses and routes
+	Bridge   bool
+	Master   int // the index of the bridge that it is a port of, 0 if of none
+	Lower    int // the index of the link that it is a VLAN of, 0 if of none
+}
+
+// HasNetwork reports whether a network is behind the link, beside that of the
+// link-local addresses, which each link may have.
+func (i *Interface) HasNetwork() bool {
+	return slices.ContainsFunc(i.Prefixes, func(p netip.Prefix) bool { return !p.Addr().IsLinkLocalUnicast() })
 }
 
 // Table holds what is known of clients. Its methods may be called from any
@@ -111,6 +120,9 @@ func (t *Table) Interface(name string) (Interface, bool) {
 	return i, ok
 }
 
+// Interfaces returns this machine's links by name. The map must not be changed.
+func (t *Table) Interfaces() map[string]Interface { return t.machine.Load().links }
+
 // Uplink tells whether this machine itself reaches the internet by the link:
 // then it does not route for those behind it, but bridges.
 func (t *Table) Uplink(link string) bool { return t.machine.Load().uplinks[link] }
@@ -175,7 +187,8 @@ func (t *Table) SetNetworks(links []string, excluded map[MAC]bool) {
 func (t *Table) setMachine(m *machine) {
 	old := t.machine.Swap(m)
 	same := maps.EqualFunc(old.links, m.links, func(a, b Interface) bool {
-		return a.Index == b.Index && a.MAC == b.MAC && a.Up == b.Up && slices.Equal(a.Prefixes, b.Prefixes)
+		return a.Index == b.Index && a.MAC == b.MAC && a.Up == b.Up && a.Bridge == b.Bridge && a.Master == b.Master &&
+			a.Lower == b.Lower && slices.Equal(a.Prefixes, b.Prefixes)
 	})
 	if same && maps.Equal(old.uplinks, m.uplinks) {
 		return

@@ -118,6 +118,17 @@ func (t *Table) follow(ctx context.Context, ready func()) error {
 	}
 }
 
+// Look takes the present links and addresses of this machine, for those who do
+// not run the table.
+func (t *Table) Look() (err error) {
+	c, err := rtnetlink.Dial(nil)
+	if err != nil {
+		return fmt.Errorf("open rtnetlink: %w", err)
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	return t.dumpMachine(c)
+}
+
 func (t *Table) dumpMachine(c *rtnetlink.Conn) error {
 	links, err := c.Link.List()
 	if err != nil {
@@ -149,6 +160,15 @@ func (t *Table) dumpMachine(c *rtnetlink.Conn) error {
 		}
 		if !i.MAC.IsZero() {
 			m.macs[i.MAC] = true
+		}
+		if l.Attributes.Master != nil {
+			i.Master = int(*l.Attributes.Master)
+		}
+		if info := l.Attributes.Info; info != nil {
+			i.Bridge = info.Kind == "bridge"
+			if info.Kind == "vlan" {
+				i.Lower = int(l.Attributes.Type)
+			}
 		}
 		m.links[i.Name] = i
 		m.index[i.Index] = i.Name

@@ -50,6 +50,7 @@ type Clients interface {
 type Policy struct {
 	Off          bool                   // nothing is recorded at all
 	Interfaces   []string               // bridges whose clients are recorded
+	Aliases      map[string]string      // other names under which packets of one are reported
 	ExcludeMACs  map[client.MAC]bool    // clients that are never recorded
 	ExcludePeers map[netip.Addr]bool    // clients without a MAC that are never recorded
 	ExcludeNames func(name string) bool // names that are never recorded; may be nil
@@ -531,17 +532,22 @@ func (t *Table) monitored(iface []byte) bool {
 	if c := t.capture.Load(); c.Heads { // Suricata is handed nothing else
 		return true
 	}
-	for _, i := range t.policy.Load().Interfaces {
+	p := t.policy.Load()
+	for _, i := range p.Interfaces {
 		if i == string(iface) {
 			return true
 		}
 	}
-	return false
+	_, ok := p.Aliases[string(iface)]
+	return ok
 }
 
 // iface is the monitored interface that a captured one stands for.
 func (t *Table) iface(captured []byte) string {
 	if i, ok := t.capture.Load().Devices[string(captured)]; ok {
+		return i
+	}
+	if i, ok := t.policy.Load().Aliases[string(captured)]; ok {
 		return i
 	}
 	return t.str(captured)

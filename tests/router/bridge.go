@@ -30,6 +30,27 @@ func (r *Router) RecreateBridge(network string) error {
 	return r.router.ip(commands...)
 }
 
+// FilterVLANs moves the addresses of a network to a device of their own, which is
+// called as OpenWrt calls the VLAN of a bridge that filters VLANs, and returns its
+// name. (It is a cable to a port of the bridge: not every kernel has VLANs.)
+func (r *Router) FilterVLANs(network string) (string, error) {
+	n, err := findNetwork(network)
+	if err != nil {
+		return "", err
+	}
+	vlan := n.Bridge + ".1"
+	return vlan, r.router.ip(
+		fmt.Sprintf("addr flush dev %s scope global", n.Bridge),
+		fmt.Sprintf("link set %s address 02:00:5e:00:ff:01", n.Bridge),
+		fmt.Sprintf("link add %s address %s type veth peer name vlanport", vlan, n.MAC),
+		fmt.Sprintf("link set vlanport master %s", n.Bridge),
+		"link set vlanport up",
+		fmt.Sprintf("link set %s up", vlan),
+		fmt.Sprintf("addr add %s dev %s", n.V4, vlan),
+		fmt.Sprintf("addr add %s dev %s nodad", n.V6, vlan),
+	)
+}
+
 func findNetwork(bridge string) (*Network, error) {
 	for i := range Networks {
 		if Networks[i].Bridge == bridge {
