@@ -56,47 +56,21 @@ func TestChoose(t *testing.T) {
 	}
 }
 
-func TestCarried(t *testing.T) {
-	c := newCarried(nil, func(ms int64) int64 { return ms / 3_600_000 * 3_600_000 })
-	hour := time.UnixMilli(1_790_640_000_000)
-	for _, n := range []struct {
-		index   int
-		bytes   uint64
-		minutes int
-	}{{3, 1000, 0}, {3, 1500, 10}, {3, 1000_600, 70}, {3, 1000_590, 75}, {3, 100, 80}, {9, 5000, 90}} {
-		c.note("br-lan", linkCounter{n.index, n.bytes}, hour.Add(time.Duration(n.minutes)*time.Minute))
-	}
-	got := c.of("br-lan")
-	// Counters that begin anew count from zero; so do those of a new link. One that
-	// shrinks a little was not read at once with another.
-	if len(got) != 2 || got[0].bytes != 500 || got[1].bytes != 999_100+100+5000 || got[1].hour != hour.Add(time.Hour).UnixMilli() {
-		t.Errorf("carried %+v", got)
-	}
-	for i := range 100 {
-		c.note("br-lan", linkCounter{9, uint64(5000 + i)}, hour.Add(time.Duration(i)*time.Hour))
-	}
-	if n := len(c.of("br-lan")); n != carriedHours {
-		t.Errorf("%d hours are kept", n)
-	}
-}
-
 func TestCoverageWarnings(t *testing.T) {
 	const mb = 1 << 20
 	tests := []struct {
-		name   string
-		active bool
-		hour   api.CoverageStatus
-		warns  bool
+		name  string
+		hour  api.CoverageStatus
+		warns bool
 	}{
-		{"all is known", true, api.CoverageStatus{Carried: 1000 * mb, Recorded: 900 * mb, Other: 50 * mb}, false},
-		{"much is not", true, api.CoverageStatus{Carried: 1000 * mb, Recorded: 500 * mb, Other: 50 * mb}, true},
-		{"too little to tell", true, api.CoverageStatus{Carried: 10 * mb}, false},
-		{"told at the end only", false, api.CoverageStatus{Carried: 1000 * mb}, false},
+		{"all is known", api.CoverageStatus{Compared: true, Carried: 1000 * mb, Recorded: 900 * mb, Other: 50 * mb}, false},
+		{"much is not", api.CoverageStatus{Compared: true, Carried: 1000 * mb, Recorded: 500 * mb, Other: 50 * mb}, true},
+		{"too little to tell", api.CoverageStatus{Compared: true, Carried: 10 * mb}, false},
+		{"told at the end only", api.CoverageStatus{Carried: 1000 * mb}, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			s := api.Status{Conntrack: api.ConntrackStatus{Active: tt.active},
-				Interfaces: []api.InterfaceStatus{{Name: "br-lan", Coverage: []api.CoverageStatus{tt.hour}}}}
+			s := api.Status{Interfaces: []api.InterfaceStatus{{Name: "br-lan", Coverage: []api.CoverageStatus{tt.hour}}}}
 			if got := coverageWarnings(&s); (len(got) > 0) != tt.warns {
 				t.Errorf("warnings %q", got)
 			}

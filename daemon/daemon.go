@@ -222,7 +222,7 @@ func newDaemon(ctx context.Context, o options, log *slog.Logger) (_ *daemon, err
 		// known, its count is not believed.
 		d.table.SetCapture(flow.Capture{Heads: true})
 	}
-	d.carried = newCarried(log, d.table.Hour)
+	d.carried = newCarried(log, d.table.Hour, d.table.TakeCoverage)
 	d.keeper = newKeeper(d.store, log)
 	d.keeper.settings = func() keeping {
 		k := d.settings.Load().keeping(d.paths)
@@ -324,7 +324,7 @@ func (d *daemon) run(ctx context.Context) error {
 		return sources.Wait()
 	})
 	g.Go(func() error { return d.head.Run(late) })
-	g.Go(func() error { return d.carried.run(ctx, d.interfaces) })
+	g.Go(func() error { return d.carried.run(ctx, d.sampleUncounted) })
 	g.Go(func() error { d.writer.run(); return nil })
 	g.Go(func() error { return d.follow(ctx) })
 	g.Go(func() error {

@@ -28,9 +28,38 @@ type receiver struct{ d *daemon }
 func (r receiver) Connection(k conntrack.Kind, e *conntrack.Entry, at time.Time) {
 	r.d.table.Connection(k, e, at)
 }
-func (r receiver) DumpBegins(at time.Time)           { r.d.table.DumpBegins(at) }
-func (r receiver) DumpEnds(at time.Time, whole bool) { r.d.table.DumpEnds(at, whole) }
-func (r receiver) Idle()                             { r.d.table.Flush() }
+func (r receiver) DumpBegins(at time.Time) { r.d.table.DumpBegins(at) }
+func (r receiver) Idle()                   { r.d.table.Flush() }
+
+func (r receiver) DumpEnds(at time.Time, whole bool) {
+	r.d.table.DumpEnds(at, whole)
+	if !whole {
+		return // what it missed was carried all the same
+	}
+	if err := r.d.sample(true); err != nil {
+		r.d.log.Debug("what interfaces carry is not known", "err", err)
+	}
+}
+
+// sample looks at what interfaces carried and what of it is known. A flow table
+// forwards past the counters of bridges.
+func (d *daemon) sample(counted bool) error {
+	used := d.method.Load()
+	comparable := counted && (used == nil || used.offload == "")
+	if !d.settings.Load().config.Monitor.Enabled {
+		return d.carried.sample(nil, nil, comparable)
+	}
+	return d.carried.sample(d.watched.Load().devices, d.interfaces(), comparable)
+}
+
+// sampleUncounted is sample for while no listing of the kernel's connections
+// tells when: what Suricata counts is known at the end of connections only.
+func (d *daemon) sampleUncounted() error {
+	if st := d.kernel.State(); st.Active || st.Problem == "" {
+		return nil // it does, or will soon
+	}
+	return d.sample(false)
+}
 
 // kernelChanged notes that connections are followed from now on, or are not any
 // more.

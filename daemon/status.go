@@ -11,7 +11,6 @@ import (
 
 	"pakon/daemon/api"
 	"pakon/daemon/disk"
-	"pakon/daemon/flow"
 	"pakon/daemon/head"
 	"pakon/suricata"
 	"pakon/uci"
@@ -57,10 +56,6 @@ func (d *daemon) status(ctx context.Context) api.Status {
 		s.Database.Bytes, s.Database.Names, s.Database.Clients = st.Bytes, st.Names, st.Clients
 	}
 	d.keeper.status(ctx, &s, newest)
-	if err := d.carried.sample(d.interfaces()); err != nil {
-		d.log.Debug("what interfaces carry is not known", "err", err) // run says it
-	}
-	covered := d.table.Coverage()
 	watched := d.watched.Load()
 	for _, name := range watched.devices {
 		state := "missing"
@@ -70,7 +65,7 @@ func (d *daemon) status(ctx context.Context) api.Status {
 				state = "up"
 			}
 		}
-		s.Interfaces = append(s.Interfaces, api.InterfaceStatus{Name: name, State: state, Coverage: coverage(name, d.carried.of(name), covered)})
+		s.Interfaces = append(s.Interfaces, api.InterfaceStatus{Name: name, State: state, Coverage: coverage(d.carried.of(name), d.location())})
 	}
 	s.Warnings = warnings(&s, set, watched.notes)
 	if w := d.keeper.devicesWarning(); w != "" {
@@ -79,19 +74,16 @@ func (d *daemon) status(ctx context.Context) api.Status {
 	return s
 }
 
-// coverage joins what an interface carried with what of it is known.
-func coverage(name string, carried []carriedHour, known []flow.Coverage) []api.CoverageStatus {
-	var hours []api.CoverageStatus
-	for _, c := range carried {
-		h := api.CoverageStatus{Hour: time.UnixMilli(c.hour), Carried: c.bytes}
-		for _, k := range known {
-			if k.Interface == name && k.Hour == c.hour {
-				h.Recorded, h.Named, h.Other = k.Recorded, k.Named, k.Other
-			}
-		}
-		hours = append(hours, h)
+// coverage is what an interface carried, for status.
+func coverage(hours []carriedHour, loc *time.Location) []api.CoverageStatus {
+	var out []api.CoverageStatus
+	for _, h := range hours {
+		out = append(out, api.CoverageStatus{
+			Hour: time.UnixMilli(h.hour).In(loc), Since: time.UnixMilli(h.since), Compared: !h.apart,
+			Carried: h.bytes, Recorded: h.recorded, Named: h.named, Other: h.other,
+		})
 	}
-	return hours
+	return out
 }
 
 func (d *daemon) captureStatus(used *method) api.CaptureStatus {
@@ -266,17 +258,14 @@ const (
 // coverageWarnings are about interfaces much of whose traffic is not accounted
 // for, in the last two hours.
 func coverageWarnings(s *api.Status) []string {
-	if !s.Conntrack.Active {
-		return nil // what goes on is not seen until its end
-	}
 	var w []string
 	for _, i := range s.Interfaces {
 		for _, h := range i.Coverage[max(0, len(i.Coverage)-2):] {
-			if h.Carried < coverageBytes {
+			if !h.Compared || h.Carried < coverageBytes {
 				continue
 			}
 			if known := 100 * (h.Recorded + h.Other) / h.Carried; known < coverageLeast {
-				w = append(w, fmt.Sprintf("Of what %s carried in the hour from %s, only %d %% belongs to connections that the kernel tracks.",
+				w = append(w, fmt.Sprintf("Of what %s carried in the hour from %s, only %d %% belongs to connections of TCP and UDP that the kernel tracks.",
 					i.Name, h.Hour.Format("15:04"), known))
 			}
 		}

@@ -95,8 +95,8 @@ func TestStatus(t *testing.T) {
 			Entries: 5000, Listing: 12345 * time.Microsecond, Lost: 1, Zeroed: 2, Unfollowed: 3, Fates: []Count{{"recorded", 4}, {"unanswered", 0}}},
 		Interfaces: []InterfaceStatus{
 			{Name: "br-lan", State: "up", Coverage: []CoverageStatus{
-				{Hour: testNow.Truncate(time.Hour).Add(-time.Hour), Carried: 1000, Recorded: 900, Named: 800, Other: 50},
-				{Hour: testNow.Truncate(time.Hour), Carried: 5 << 30, Recorded: 4 << 30, Named: 3 << 30, Other: 1 << 29},
+				{Hour: testNow.Truncate(time.Hour).Add(-time.Hour), Since: testNow.Truncate(time.Hour).Add(-10 * time.Minute), Carried: 1000, Recorded: 900, Named: 800, Other: 50},
+				{Hour: testNow.Truncate(time.Hour), Since: testNow.Truncate(time.Hour), Compared: true, Carried: 5 << 30, Recorded: 4 << 30, Named: 3 << 30, Other: 1 << 29},
 			}},
 			{Name: "br-guest_turris", State: "missing"},
 		},

@@ -73,10 +73,12 @@ type InterfaceStatus struct {
 // bytes without link headers.
 type CoverageStatus struct {
 	Hour     time.Time
-	Carried  uint64 // by the interface
-	Recorded uint64 // of flows
-	Named    uint64 // of flows with a name
-	Other    uint64 // of connections that are not recorded
+	Since    time.Time // from when on in it both were counted
+	Compared bool      // what is known is part of Carried: else one of them lacks what the other has
+	Carried  uint64    // by the interface
+	Recorded uint64    // of flows
+	Named    uint64    // of flows with a name
+	Other    uint64    // of connections that are not recorded
 }
 
 // SuricataStatus is the state of the events' source.
@@ -245,6 +247,8 @@ func (s *InterfaceStatus) append(b *ubus.Builder) {
 	for _, c := range s.Coverage {
 		b.Table("")
 		b.Int("hour", c.Hour.Unix())
+		b.Int("since", c.Since.Unix())
+		b.Bool("compared", c.Compared)
 		b.Int("carried", count(c.Carried))
 		b.Int("recorded", count(c.Recorded))
 		b.Int("named", count(c.Named))

@@ -1,14 +1,5 @@
 package flow
 
-import (
-	"maps"
-	"slices"
-	"strings"
-)
-
-// coverageHours is for how long it is known what was attributed.
-const coverageHours = 24
-
 // linkHeader is what Suricata counts of each packet beside what the kernel does.
 const linkHeader = 14
 
@@ -20,27 +11,28 @@ const (
 	other                // a connection that is known but not recorded
 )
 
-// Coverage is what of an interface's traffic in one hour was attributed to
-// connections, in bytes.
+// Coverage is what of an interface's traffic was attributed to connections in
+// some time, in bytes.
 type Coverage struct {
-	Interface string
-	Hour      int64  // Unix milliseconds
-	Recorded  uint64 // of flows
-	Named     uint64 // part of Recorded: of flows whose far end has a name, see name.Source.Named
-	Other     uint64 // of connections that are not recorded: see Connections
+	Recorded uint64 // of flows
+	Named    uint64 // of flows whose far end has got a name, see name.Source.Named; they may have moved earlier
+	Other    uint64 // of connections that are not recorded: see Connections
+	Turned   uint64 // of those that turned out to be recorded; they may have counted as Other earlier
+	// Begun is when the oldest of the connections began whose bytes became known
+	// at once, at its end, in Unix milliseconds; 0 if there was none.
+	Begun int64
 }
 
-// coverage holds the latest hours of each interface, the newest last.
-type coverage map[string][]Coverage
+// coverage is that of each interface since it was last taken.
+type coverage map[string]*Coverage
 
-func (c *coverage) add(iface string, hour int64, s sort, bytes uint64, named bool) {
+// add attributes bytes. begun is the start of a connection of which they are
+// all, 0 if they moved since they were last asked for.
+func (c *coverage) add(iface string, s sort, bytes uint64, named bool, begun int64) {
 	if bytes == 0 || iface == "" {
 		return
 	}
-	if *c == nil {
-		*c = make(coverage)
-	}
-	h := c.at(iface, hour)
+	h := c.at(iface)
 	switch {
 	case s == other:
 		h.Other += bytes
@@ -50,51 +42,46 @@ func (c *coverage) add(iface string, hour int64, s sort, bytes uint64, named boo
 	default:
 		h.Recorded += bytes
 	}
-}
-
-// record moves bytes that were attributed to what is not recorded.
-func (c *coverage) record(iface string, hour int64, bytes uint64) {
-	if *c == nil || iface == "" {
-		return
+	if begun != 0 && (h.Begun == 0 || begun < h.Begun) {
+		h.Begun = begun
 	}
-	h := c.at(iface, hour)
-	bytes = min(bytes, h.Other)
-	h.Other -= bytes
-	h.Recorded += bytes
 }
 
-// name moves bytes that were attributed without a name.
-func (c *coverage) name(iface string, hour int64, bytes uint64) {
-	if *c == nil || bytes == 0 || iface == "" {
-		return
+// name notes that bytes which were attributed without a name have got one.
+func (c *coverage) name(iface string, bytes uint64) {
+	if bytes != 0 && iface != "" {
+		c.at(iface).Named += bytes
 	}
-	h := c.at(iface, hour)
-	h.Named = min(h.Named+bytes, h.Recorded)
 }
 
-// at is the hour of an interface; of one that is past, the oldest kept.
-func (c coverage) at(iface string, hour int64) *Coverage {
-	list := c[iface]
-	i, ok := slices.BinarySearchFunc(list, hour, func(h Coverage, hour int64) int { return int(min(max(h.Hour-hour, -1), 1)) })
-	if !ok {
-		list = slices.Insert(list, i, Coverage{Interface: iface, Hour: hour})
-		if len(list) > coverageHours {
-			list = slices.Delete(list, 0, 1)
-			i = max(i-1, 0)
-		}
-		c[iface] = list
+// turn notes that bytes which were attributed to what is not recorded are recorded.
+func (c *coverage) turn(iface string, bytes uint64) {
+	if bytes != 0 && iface != "" {
+		c.at(iface).Turned += bytes
 	}
-	return &list[i]
 }
 
-// Coverage returns what was attributed, by interface and hour.
-func (t *Table) Coverage() []Coverage {
+func (c *coverage) at(iface string) *Coverage {
+	if *c == nil {
+		*c = make(coverage)
+	}
+	h := (*c)[iface]
+	if h == nil {
+		h = new(Coverage)
+		(*c)[iface] = h
+	}
+	return h
+}
+
+// TakeCoverage returns by interface what was attributed since it was last taken.
+func (t *Table) TakeCoverage() map[string]Coverage {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	var out []Coverage
-	for _, iface := range slices.SortedFunc(maps.Keys(t.coverage), strings.Compare) {
-		out = append(out, t.coverage[iface]...)
+	out := make(map[string]Coverage, len(t.coverage))
+	for iface, c := range t.coverage {
+		out[iface] = *c
 	}
+	clear(t.coverage)
 	return out
 }
 

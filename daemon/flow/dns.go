@@ -47,7 +47,7 @@ func (t *Table) judge(c *tracked) {
 		sum := total[0] + total[1]
 		if left := max(c.before[0]+c.before[1], c.named); left < sum {
 			for _, iface := range []string{c.iface, c.far} {
-				t.coverage.record(iface, c.hour, sum-left)
+				t.coverage.turn(iface, sum-left)
 			}
 		}
 		t.touch(c)

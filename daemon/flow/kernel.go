@@ -415,7 +415,7 @@ func (t *Table) count(c *tracked, k conntrack.Kind, e *conntrack.Entry, at time.
 	} else if !c.over {
 		c.end = max(c.end, at.UnixMilli())
 	}
-	t.grown(c, old, at)
+	t.grown(c, old, at, 0)
 	t.judge(c)
 }
 
@@ -428,8 +428,9 @@ func counters(c *tracked, e *conntrack.Entry) (bytes [2]uint64, packets uint64) 
 	return bytes, e.Sent.Packets + e.Recvd.Packets
 }
 
-// grown notes at what time the total became what it is.
-func (t *Table) grown(c *tracked, old [2]uint64, at time.Time) {
+// grown notes at what time the total became what it is. begun is as coverage
+// wants it.
+func (t *Table) grown(c *tracked, old [2]uint64, at time.Time, begun int64) {
 	if h := t.Hour(at.UnixMilli()); h > c.hour && old != [2]uint64{} {
 		c.hour, c.before = h, old
 	}
@@ -448,7 +449,7 @@ func (t *Table) grown(c *tracked, old [2]uint64, at time.Time) {
 		c.named = now[0] + now[1]
 	} else {
 		for _, iface := range []string{c.iface, c.far} {
-			t.coverage.add(iface, c.hour, s, moved, named)
+			t.coverage.add(iface, s, moved, named, begun)
 		}
 	}
 	t.touch(c)
@@ -670,7 +671,7 @@ func (t *Table) call(c *tracked, f *Flow) {
 	}
 	if total := f.Sent + f.Recvd; f.Source.Named() && c.named < total {
 		for _, iface := range []string{c.iface, c.far} {
-			t.coverage.name(iface, c.hour, total-c.named)
+			t.coverage.name(iface, total-c.named)
 		}
 		c.named = total
 	}
@@ -865,7 +866,7 @@ func (t *Table) believe(c *tracked) {
 		c.base[i] += max(c.seen[i], total) - total
 	}
 	if c.total() != old {
-		t.grown(c, old, time.UnixMilli(max(c.end, c.start)))
+		t.grown(c, old, time.UnixMilli(max(c.end, c.start)), c.start)
 	}
 }
 

@@ -2,6 +2,7 @@ package flow
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -685,16 +686,33 @@ func TestCoverage(t *testing.T) {
 	moved(e, 100, 900)
 	moved(dns, 10, 20)
 	k.after(3 * time.Second)
-	want := Coverage{Interface: "br-lan", Hour: k.Hour(k.now.UnixMilli()), Recorded: 1000, Other: 30}
-	if got := k.Coverage(); !slices.Equal(got, []Coverage{want}) {
+	want := map[string]Coverage{"br-lan": {Recorded: 1000, Other: 30}}
+	if got := k.TakeCoverage(); !maps.Equal(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	play(t, k.Table, strings.NewReader(browse.tls(`"sni":"www.example.org"`)))
 	moved(e, 1, 9)
 	k.after(3 * time.Second)
-	want.Recorded, want.Named = 1010, 1010
-	if got := k.Coverage(); !slices.Equal(got, []Coverage{want}) {
+	// The bytes of before have a name now, too.
+	want["br-lan"] = Coverage{Recorded: 10, Named: 1010}
+	if got := k.TakeCoverage(); !maps.Equal(got, want) {
 		t.Errorf("with a name: got %+v, want %+v", got, want)
+	}
+	if got := k.TakeCoverage(); len(got) != 0 {
+		t.Errorf("what was taken is there again: %+v", got)
+	}
+}
+
+// TestCoverageOfSuricata: what Suricata counts is known at the end of the
+// connection, whenever it moved.
+func TestCoverageOfSuricata(t *testing.T) {
+	tab, got := newTable(home(), Policy{Interfaces: []string{"br-lan"}})
+	play(t, tab, strings.NewReader(browse.end()))
+	if len(*got) != 1 {
+		t.Fatalf("%d flows", len(*got))
+	}
+	if c := tab.TakeCoverage()["br-lan"]; c.Recorded == 0 || c.Begun != (*got)[0].Start {
+		t.Errorf("coverage %+v of %+v", c, (*got)[0])
 	}
 }
 

@@ -420,7 +420,7 @@ func (t *Table) end(ev *suricata.Event) Fate {
 	if !f.Client.IsZero() {
 		t.clients.Seen(f.Client, f.ClientAddr, f.Interface, f.End)
 	}
-	t.coverage.add(f.Interface, t.Hour(f.End), recorded, moved, f.Source.Named())
+	t.coverage.add(f.Interface, recorded, moved, f.Source.Named(), f.Start)
 	t.record(f)
 	if t.kernel.timeouts != (conntrack.Timeouts{}) {
 		t.kernel.told.Add(keyOf(ev.Src, ev.Dst, ev.Proto), f.End)

@@ -50,8 +50,8 @@ func TestWellKnownNames(t *testing.T) {
 				if f := got[0]; f.Name != tt.want || f.Source != tt.source {
 					t.Errorf("%s: the name is %q by %q, want %q by %q", by, f.Name, f.Source, tt.want, tt.source)
 				}
-				cov := tab.Coverage()
-				if len(cov) != 1 || cov[0].Recorded == 0 || cov[0].Named != 0 && cov[0].Named != cov[0].Recorded || (cov[0].Named == 0) != tt.unnamed {
+				cov := tab.TakeCoverage()["br-lan"]
+				if cov.Recorded == 0 || cov.Named != 0 && cov.Named != cov.Recorded || (cov.Named == 0) != tt.unnamed {
 					t.Errorf("%s: coverage %+v", by, cov)
 				}
 			}
@@ -98,8 +98,8 @@ func TestWellKnownGivesWay(t *testing.T) {
 	k.expect(t, "no SNI", `running out 443/6 "one.one.one.one" 11+22`)
 	more(k, e, cloudflare.tls(`"sni":"sni.example.org"`))
 	k.expect(t, "SNI", `running out 443/6 "sni.example.org" 12+24`)
-	want := Coverage{Interface: "br-lan", Hour: k.Hour(began.UnixMilli()), Recorded: 36, Named: 36}
-	if got := k.Coverage(); !slices.Equal(got, []Coverage{want}) {
+	want := Coverage{Recorded: 36, Named: 36}
+	if got := k.TakeCoverage()["br-lan"]; got != want {
 		t.Errorf("coverage %+v, want %+v", got, want)
 	}
 

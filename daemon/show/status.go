@@ -143,13 +143,20 @@ func (s *statusText) coverage(i ubus.Table) {
 	}
 	name, _ := i.String("name")
 	h, _ := hours[len(hours)-1].(ubus.Table)
-	hour, _ := h.Int("hour")
+	since, _ := h.Int("since")
+	compared, _ := h.Bool("compared")
 	carried, _ := h.Int("carried")
 	recorded, _ := h.Int("recorded")
 	named, _ := h.Int("named")
 	other, _ := h.Int("other")
+	from := time.Unix(since, 0).In(s.loc).Format("15:04")
+	if !compared {
+		s.line("", "%s since %s: carried %s, recorded %s; %.0f %% of the recorded has a name", name,
+			from, strings.TrimSpace(size(carried)), strings.TrimSpace(size(recorded)), percent(named, recorded))
+		return
+	}
 	s.line("", "%s since %s: carried %s, %.0f %% of it recorded, %.0f %% not to be recorded; %.0f %% of the recorded has a name", name,
-		time.Unix(hour, 0).In(s.loc).Format("15:04"), strings.TrimSpace(size(carried)), percent(recorded, carried), percent(other, carried), percent(named, recorded))
+		from, strings.TrimSpace(size(carried)), percent(recorded, carried), percent(other, carried), percent(named, recorded))
 }
 
 func (s *statusText) conntrack(t ubus.Table) {

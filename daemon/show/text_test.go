@@ -2,11 +2,15 @@ package show
 
 import (
 	"encoding/json"
+	"net"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"pakon/ubus"
 )
 
 func TestSize(t *testing.T) {
@@ -105,4 +109,38 @@ func FuzzOptions(f *testing.F) {
 			t.Fatalf("%q passed, but: %v", []string{a, b, c}, err)
 		}
 	})
+}
+
+// TestShareOfWhatIsNotCompared: a share is shown only of what is part of the
+// whole.
+func TestShareOfWhatIsNotCompared(t *testing.T) {
+	for compared, want := range map[bool]string{
+		true:  "br-lan since 00:00: carried 1000B, 50 % of it recorded, 10 % not to be recorded; 20 % of the recorded has a name",
+		false: "br-lan since 00:00: carried 1000B, recorded 500B; 20 % of the recorded has a name",
+	} {
+		s := statusText{loc: time.UTC}
+		s.coverage(ubus.Table{{Name: "name", Value: "br-lan"}, {Name: "coverage", Value: ubus.Array{ubus.Table{
+			{Name: "hour", Value: int64(0)}, {Name: "since", Value: int64(0)}, {Name: "compared", Value: compared}, {Name: "carried", Value: int64(1000)},
+			{Name: "recorded", Value: int64(500)}, {Name: "named", Value: int64(100)}, {Name: "other", Value: int64(100)},
+		}}}})
+		if got := strings.TrimSpace(s.b.String()); got != want {
+			t.Errorf("compared %v: %q, want %q", compared, got, want)
+		}
+	}
+}
+
+// TestHungBus: a bus that does not serve is told of in one short line.
+func TestHungBus(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "ubus.sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var stdout, stderr strings.Builder
+	status := Run(t.Context(), []string{"status", "--ubus-socket", path}, &stdout, &stderr)
+	if want := "pakon status: the bus at " + path + ": it does not answer within 5s\n"; status != exitError || stderr.String() != want {
+		t.Errorf("status %d, said %q, want %q", status, stderr.String(), want)
+	}
 }

@@ -196,8 +196,15 @@ type Status struct {
 	Mode       string `json:"mode"`
 	BytesFrom  string `json:"bytes_from"`
 	Interfaces []struct {
-		Name  string `json:"name"`
-		State string `json:"state"`
+		Name     string `json:"name"`
+		State    string `json:"state"`
+		Coverage []struct {
+			Compared bool   `json:"compared"`
+			Carried  uint64 `json:"carried"`
+			Recorded uint64 `json:"recorded"`
+			Named    uint64 `json:"named"`
+			Other    uint64 `json:"other"`
+		} `json:"coverage"`
 	} `json:"interfaces"`
 	Capture struct {
 		Way      string `json:"way"`
