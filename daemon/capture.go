@@ -42,8 +42,8 @@ func (m method) mode() string {
 
 // machine is what the choice of a method depends on.
 type machine struct {
-	counted error // why connections are not counted, nil if they are
-	build   suricata.Build
+	counted error           // why connections are not counted, nil if they are
+	build   *suricata.Build // nil if there is no Suricata, or it does not tell
 	ability head.Ability
 	probe   error  // why ability is not known
 	bridges string // a monitored interface by which this machine itself reaches the internet, "" if none
@@ -77,13 +77,13 @@ func chooseWay(m machine, offloaded bool) (head.Way, string) {
 	if slices.ContainsFunc(m.ability.Flowtables, uncounting) {
 		return head.None, "flow offloading is on, and its flow table does not count bytes (it has no 'counter')"
 	}
-	if nflog == nil && !m.build.NFLOG {
+	if nflog == nil && m.build != nil && !m.build.NFLOG {
 		nflog = errors.New("this Suricata is built without NFLOG")
 	}
 	if nflog == nil && offloaded {
 		nflog = errors.New("flow offloading hides packets from it")
 	}
-	if mirror == nil && !m.build.AFPacket {
+	if mirror == nil && m.build != nil && !m.build.AFPacket {
 		mirror = errors.New("this Suricata is built without AF_PACKET")
 	}
 	switch {
@@ -132,13 +132,20 @@ func (d *daemon) capture(ctx context.Context) error {
 	if service == nil {
 		return nil
 	}
+	// Of the calls of Changed.
+	pid, missing := 0, false
 	m := suricata.NewMonitor(suricata.Options{
 		RunDir: d.paths.run, Service: service, KeepRunning: keep, Log: d.log,
 		Changed: func(s suricata.State) {
 			d.notify(string(s.Condition))
-			if s.Condition == suricata.Failing {
-				d.recapture() // it may have failed for an interface that is gone
+			if s.PID != pid {
+				pid = s.PID
+				d.engine.Store(nil) // another has counted that
 			}
+			if s.Condition == suricata.Failing || missing {
+				d.recapture() // it may have failed for an interface that is gone, or be installed now
+			}
+			missing = s.Condition == suricata.Missing
 		},
 	})
 	d.monitor.Store(m)
@@ -177,7 +184,9 @@ func (d *daemon) service(ctx context.Context) (_ suricata.Service, keep func() b
 		// be recorded twice. If it is not on the bus (yet), it is asked again.
 		return suricata.NewProcd(d.bus, d.log), d.restarting
 	}
-	procd, err := suricata.HasProcd(ctx, d.bus)
+	asking, cancel := context.WithTimeout(ctx, busPatience)
+	procd, err := suricata.HasProcd(asking, d.bus)
+	cancel()
 	switch {
 	case ctx.Err() != nil:
 		return nil, nil
@@ -336,9 +345,12 @@ func (d *daemon) inspect(ctx context.Context, mode string) machine {
 	if err != nil {
 		return m // the monitor says so
 	}
-	if m.build, err = d.inspector.Inspect(ctx, binary); err != nil && ctx.Err() == nil {
-		d.log.Warn("what Suricata can do is not known", "err", err)
+	build, err := d.inspector.Inspect(ctx, binary)
+	if err != nil {
+		d.log.Debug("what Suricata can do is not known", "err", err) // likewise
+		return m
 	}
+	m.build = &build
 	return m
 }
 

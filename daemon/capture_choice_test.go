@@ -13,7 +13,7 @@ import (
 )
 
 func TestChoose(t *testing.T) {
-	all := machine{build: suricata.Build{NFLOG: true, AFPacket: true}}
+	all := machine{build: &suricata.Build{NFLOG: true, AFPacket: true}}
 	with := func(f func(*machine)) machine { m := all; f(&m); return m }
 	offloaded := func(tables ...head.Flowtable) machine {
 		return with(func(m *machine) { m.ability.Flowtables = tables })
@@ -35,8 +35,10 @@ func TestChoose(t *testing.T) {
 		{"an access point", "auto", with(func(m *machine) { m.bridges = "br-lan" }), head.None, "br-lan", ""},
 		{"no nftables", "auto", with(func(m *machine) { m.probe = missing }), head.None, "kmod-something", ""},
 		{"kernel without NFLOG", "auto", with(func(m *machine) { m.ability.NFLOG = missing }), head.Mirror, "", ""},
-		{"Suricata without NFLOG", "auto", with(func(m *machine) { m.build.NFLOG = false }), head.Mirror, "", ""},
-		{"neither", "auto", with(func(m *machine) { m.build.NFLOG, m.ability.Mirror = false, missing }), head.None, "kmod-something", ""},
+		{"Suricata without NFLOG", "auto", with(func(m *machine) { m.build = &suricata.Build{AFPacket: true} }), head.Mirror, "", ""},
+		{"no Suricata", "auto", with(func(m *machine) { m.build = nil }), head.NFLOG, "", ""},
+		{"no Suricata, kernel without NFLOG", "auto", with(func(m *machine) { m.build, m.ability.NFLOG = nil, missing }), head.Mirror, "", ""},
+		{"neither", "auto", with(func(m *machine) { m.build, m.ability.Mirror = &suricata.Build{AFPacket: true}, missing }), head.None, "kmod-something", ""},
 		{"offloading", "auto", offloaded(fw4), head.Mirror, "", "br-lan, wan"},
 		{"offloading, no mirror", "auto", with(func(m *machine) { m.ability = head.Ability{Mirror: missing, Flowtables: []head.Flowtable{fw4}} }), head.None, "offloading", "Names and bytes"},
 		{"offloading, tap", "tap", offloaded(fw4), head.None, "", "Names and bytes"},

@@ -70,7 +70,11 @@ func describe(w io.Writer, s *settings, p paths) {
 		fmt.Fprintf(w, "new devices not told of: %s\n", strings.Join(m.NotifyMute, ", "))
 	}
 	fmt.Fprintf(w, "last day: at most %d flows\n", m.DatabaseLimit)
-	fmt.Fprintf(w, "archive: %s, kept for %s, at most %d flows, backup every %s\n", a.Path, period(a.Keep), a.DatabaseLimit, period(a.BackupInterval))
+	interval := backupInterval(a.BackupInterval, lookAt(s.keeping(p).archive.Path))
+	fmt.Fprintf(w, "archive: %s, kept for %s, at most %d flows, backup every %s\n", a.Path, period(a.Keep), a.DatabaseLimit, period(interval))
+	if interval != a.BackupInterval {
+		fmt.Fprintf(w, "  it is on the router's own flash, so not every %s as configured\n", period(a.BackupInterval))
+	}
 	for i, r := range s.config.Rules {
 		fmt.Fprintf(w, "  level %d: after %s, flows less than %s apart are merged", i+1, period(r.UpTo), period(r.Window))
 		if r.SizeThreshold > 0 {

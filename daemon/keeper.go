@@ -395,10 +395,7 @@ func (k *keeper) locate(set keeping) {
 		k.unusable = fmt.Errorf("%s: %w", missing, fs.ErrNotExist)
 		l = lies{}
 	}
-	interval := set.interval
-	if l.kind == disk.Internal {
-		interval = max(interval, flashInterval)
-	}
+	interval := backupInterval(set.interval, l)
 	before := k.state().lies
 	k.change(func(s *keeperState) { s.lies, s.interval = l, interval })
 	if l != before {
@@ -773,6 +770,15 @@ type lies struct {
 	mount, device string
 	kind          disk.Kind
 	readOnly      bool
+}
+
+// backupInterval is the configured time between backups, or more to spare the
+// router's own flash.
+func backupInterval(configured time.Duration, l lies) time.Duration {
+	if l.mount != "" && l.kind == disk.Internal {
+		return max(configured, flashInterval)
+	}
+	return configured
 }
 
 // lookAt tells where a file lies or would lie; zero if that is not known.

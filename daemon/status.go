@@ -30,12 +30,14 @@ func (d *daemon) status(ctx context.Context) api.Status {
 		Database:  api.DatabaseStatus{Path: d.paths.live},
 		Config:    api.ConfigStatus{Loaded: set.loaded, Problems: set.said()},
 	}
-	if s.Conntrack.Active && d.kernel.State().Any {
+	used := d.method.Load()
+	// Of the heads of connections nobody counts bytes.
+	if heads := used != nil && used.way != head.None; s.Conntrack.Active && (heads || d.kernel.State().Any) {
 		s.BytesFrom = "conntrack"
 	}
 	if set.config.Monitor.Enabled {
 		s.Mode = "tap"
-		if used := d.method.Load(); used != nil {
+		if used != nil {
 			s.Mode = used.mode()
 			s.Capture = d.captureStatus(used)
 		}
@@ -127,8 +129,12 @@ func (d *daemon) suricataStatus() api.SuricataStatus {
 	}
 	st := m.State()
 	if used := d.method.Load(); used != nil && used.way == head.NFLOG {
-		// Suricata does not know what the kernel drops of a netfilter log.
-		s.Packets, s.Drops = d.logDrops(st.PID, s.Packets)
+		// Suricata does not know how many packets the kernel had for it in a
+		// netfilter log, nor what it dropped of them.
+		s.Packets, s.Drops = 0, 0
+		if e := d.engine.Load(); e != nil {
+			s.Packets, s.Drops = d.logDrops(st.PID, e.DecoderPackets)
+		}
 	}
 	s.State, s.Version, s.PID, s.Since = string(st.Condition), st.Version, st.PID, st.Since
 	s.Restarts, s.Error = st.Restarts, st.LastError
@@ -153,8 +159,10 @@ func (d *daemon) eventStatus() api.EventStatus {
 	return s
 }
 
-// warnings are what the owner should know or do. notes are about the interfaces
-// of the configuration.
+// noSuricata are the conditions in which Suricata neither names nor counts.
+var noSuricata = []suricata.Condition{suricata.Missing, suricata.Failing, suricata.Stopped}
+
+// warnings are what the owner should know or do. notes are about the interfaces of the configuration.
 func warnings(s *api.Status, set *settings, notes []string) []string {
 	var w []string
 	if s.Config.Error != "" {
@@ -178,6 +186,8 @@ func warnings(s *api.Status, set *settings, notes []string) []string {
 	case s.Conntrack.Problem == "":
 	case s.Conntrack.Active:
 		w = append(w, "Connection tracking is not set as it should be: "+s.Conntrack.Problem)
+	case slices.Contains(noSuricata, suricata.Condition(s.Suricata.State)):
+		w = append(w, "The kernel's connections are not followed: "+s.Conntrack.Problem)
 	default:
 		w = append(w, "Bytes are counted by Suricata, and seen at the end of a connection only: "+s.Conntrack.Problem)
 	}
@@ -194,12 +204,20 @@ func warnings(s *api.Status, set *settings, notes []string) []string {
 			w = append(w, fmt.Sprintf("Interface %s is down; it is monitored once it is up.", i.Name))
 		}
 	}
-	switch suricata.Condition(s.Suricata.State) {
-	case suricata.Missing, suricata.Failing, suricata.Stopped:
-		w = append(w, "Nothing is recorded: "+s.Suricata.Error)
+	up := slices.ContainsFunc(s.Interfaces, func(i api.InterfaceStatus) bool { return i.State == "up" })
+	if slices.Contains(noSuricata, suricata.Condition(s.Suricata.State)) {
+		if up && s.BytesFrom == "conntrack" {
+			w = append(w, "Flows are recorded, but names are not seen: "+s.Suricata.Error)
+		} else {
+			w = append(w, "Nothing is recorded: "+s.Suricata.Error)
+		}
 	}
 	if s.Suricata.Drops > s.Suricata.Packets/100 {
-		w = append(w, fmt.Sprintf("Suricata missed %d of %d packets: names and bytes may be lacking.", s.Suricata.Drops, s.Suricata.Packets))
+		lacking := "names and bytes"
+		if s.BytesFrom == "conntrack" {
+			lacking = "names"
+		}
+		w = append(w, fmt.Sprintf("Suricata missed %d of %d packets: %s may be lacking.", s.Suricata.Drops, s.Suricata.Packets, lacking))
 	}
 	if s.Suricata.NotNamed > 0 {
 		w = append(w, fmt.Sprintf("Suricata left out %d connections or pieces of data for want of memory: names may be lacking.", s.Suricata.NotNamed))
