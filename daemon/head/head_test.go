@@ -30,7 +30,7 @@ func TestLog(t *testing.T) {
 	listing := r.ruleset()
 	for _, want := range []string{
 		"table inet pakon {",
-		"meta l4proto != { tcp, udp } return",
+		"meta l4proto != { 6, 17 } return",
 		"ct packets > 0 ct packets < 40 ct bytes < 65536 log group 20545 queue-threshold 1 return",
 		"th sport 53 goto answers", "th dport 53 goto questions",
 		"limit rate 250/second burst 1000 packets } log group 20545 queue-threshold 1",

@@ -149,8 +149,12 @@ func (r *house) ip(ns netns.NsHandle, commands ...string) {
 // nft runs a script in the router.
 func (r *house) nft(script string) { r.t.Helper(); r.run(r.router, script, "nft", "-f", "-") }
 
-// ruleset is what nft shows of the router.
-func (r *house) ruleset() string { r.t.Helper(); return r.run(r.router, "", "nft", "list", "ruleset") }
+// ruleset is what nft shows of the router. Protocols are numbers: their names are
+// in /etc/protocols, where there is one.
+func (r *house) ruleset() string {
+	r.t.Helper()
+	return r.run(r.router, "", "nft", "--numeric-protocol", "list", "ruleset")
+}
 
 // serve answers TCP on bulkPort with as many bytes as asked for, and UDP on 53
 // with what it was sent.
