@@ -4,42 +4,20 @@ import (
 	"context"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"pakon/tests/process"
 )
 
-const inNamespace = "PAKON_TEST_MOUNTS"
-
-// TestWatch mounts and unmounts where nobody else sees it: in a process with
-// mounts of its own.
+// TestWatch mounts and unmounts where nobody else sees it.
 func TestWatch(t *testing.T) {
-	if os.Getenv(inNamespace) != "" {
-		watchMounts(t)
+	if !process.OwnMounts(t) {
 		return
 	}
-	if os.Getuid() != 0 {
-		t.Skip("not root: may not mount")
-	}
-	cmd := exec.Command(os.Args[0], "-test.run=^TestWatch$", "-test.v")
-	cmd.Env = append(os.Environ(), inNamespace+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
-	out, err := cmd.CombinedOutput()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		t.Skipf("no namespace of mounts: %v", err)
-	}
-	if err != nil || !strings.Contains(string(out), "PASS: TestWatch") {
-		t.Errorf("%v\n%s", err, out)
-	}
-}
-
-func watchMounts(t *testing.T) {
 	point := filepath.Join(t.TempDir(), "with blank")
 	if err := os.Mkdir(point, 0o700); err != nil {
 		t.Fatal(err)

@@ -10,7 +10,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -29,6 +28,7 @@ import (
 	"pakon/daemon/flow"
 	"pakon/daemon/store/backup"
 	"pakon/daemon/store/block"
+	"pakon/tests/process"
 )
 
 // disk stands between SQLite, the backup and the files in a folder: it lets
@@ -1013,42 +1013,11 @@ func (b *rebooting) check() {
 	}
 }
 
-// ownProcess, in the environment, says that the test binary runs one test in a
-// process of its own.
-const ownProcess = "PAKON_TEST_STORE_OWN"
-
-// inOwnProcess runs a test in a process of its own, with mounts of its own if
-// asked. It returns true there.
-func inOwnProcess(t *testing.T, mounts bool) bool {
-	t.Helper()
-	if os.Getenv(ownProcess) != "" {
-		return true
-	}
-	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), ownProcess+"=1")
-	if mounts {
-		if os.Getuid() != 0 {
-			t.Skip("only root may mount")
-		}
-		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
-	}
-	out, err := cmd.CombinedOutput()
-	switch {
-	case err != nil:
-		t.Errorf("%v\n%s", err, out)
-	case bytes.Contains(out, []byte("--- SKIP")):
-		t.Skipf("%s", out)
-	case !bytes.Contains(out, []byte("--- PASS: "+t.Name())):
-		t.Errorf("the test did not run:\n%s", out)
-	}
-	return false
-}
-
 // TestReboots loses live after whatever came before: what was backed up or
 // archived is there, once.
 func TestReboots(t *testing.T) {
 	// What packs blocks is kept for the next, and must not leave the bubble.
-	if !inOwnProcess(t, false) {
+	if !process.Own(t) {
 		return
 	}
 	dirs := make([]string, rounds(40))
@@ -1251,7 +1220,7 @@ func mountSmall(t *testing.T, path string, kib int) {
 }
 
 func TestFullDisk(t *testing.T) {
-	if !inOwnProcess(t, true) {
+	if !process.OwnMounts(t) {
 		return
 	}
 	dir := ramDir(t)
@@ -1295,7 +1264,7 @@ func TestFullDisk(t *testing.T) {
 }
 
 func TestReadOnlyDisk(t *testing.T) {
-	if !inOwnProcess(t, true) {
+	if !process.OwnMounts(t) {
 		return
 	}
 	dir := ramDir(t)
