@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pakon/daemon/flow"
+	"pakon/tests/limits"
 )
 
 // fakeStore refuses flows while err is set.
@@ -95,7 +96,7 @@ func TestWriterDoesNotWaitForMore(t *testing.T) {
 		if n != 1 {
 			t.Errorf("%d flows were stored, want 1", n)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(limits.For(10 * time.Second)):
 		t.Error("a single flow is never stored")
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"pakon/tests/limits"
 )
 
 // script writes an executable shell script.
@@ -52,7 +54,7 @@ func newChild(t *testing.T, record string) (*Child, func()) {
 // await waits until the state is as wanted.
 func await(t *testing.T, s Service, want func(ServiceState) bool) ServiceState {
 	t.Helper()
-	timeout := time.After(30 * time.Second)
+	timeout := time.After(limits.For(30 * time.Second))
 	for {
 		if st := s.State(); want(st) {
 			return st
@@ -183,7 +185,7 @@ func TestChildThatIgnoresSIGTERMIsKilled(t *testing.T) {
 // awaitFile waits until the file holds the text.
 func awaitFile(t *testing.T, path, text string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), limits.For(30*time.Second))
 	defer cancel()
 	changed := make(chan struct{}, 1)
 	done := make(chan error, 1)

@@ -29,6 +29,8 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 	"golang.org/x/sys/unix"
+
+	"pakon/tests/limits"
 )
 
 // inNamespace is set in the environment of the test's second self, in a network namespace of its own.
@@ -351,7 +353,7 @@ type conditions chan State
 
 func (c conditions) await(t *testing.T, want func(State) bool) State {
 	t.Helper()
-	timeout := time.After(60 * time.Second)
+	timeout := time.After(limits.For(60 * time.Second))
 	var last State
 	for {
 		select {

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"pakon/tests/limits"
 	"pakon/ubus"
 )
 
@@ -339,7 +340,7 @@ func TestRealProcd(t *testing.T) {
 	daemon("procd", "-S", "-s", sock)
 	select {
 	case <-appeared:
-	case <-time.After(30 * time.Second):
+	case <-time.After(limits.For(30 * time.Second)):
 		t.Fatal("procd did not appear")
 	}
 	stop()

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"pakon/tests/limits"
 	"pakon/tests/rig"
 )
 
@@ -52,7 +53,7 @@ func TestDaemonWaitsForTheBus(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), limits.For(30*time.Second))
 	defer cancel()
 	if err := s.Daemon.Await(ctx, "Pakon starts"); err != nil {
 		t.Fatal(err)

@@ -13,10 +13,12 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"pakon/tests/limits"
 )
 
 // patience bounds every wait of a test; it is only ever used up by one that fails.
-const patience = 20 * time.Second
+var patience = limits.For(20 * time.Second)
 
 func testContext(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

@@ -18,6 +18,7 @@ import (
 	"pakon/daemon/client/lease"
 	"pakon/daemon/flow"
 	"pakon/daemon/store"
+	"pakon/tests/limits"
 	"pakon/ubus"
 )
 
@@ -371,7 +372,7 @@ func (r *rig) subscribe(t *testing.T) <-chan note {
 	t.Cleanup(r.caller.Subscribe(Path, func(typ string, data ubus.Table) { notes <- note{typ, data} }))
 	// The bus tells the object of its first subscriber at some moment; a
 	// notification that comes through shows that it has.
-	for deadline := time.After(20 * time.Second); ; {
+	for deadline := time.After(limits.For(20 * time.Second)); ; {
 		if err := r.NotifySuricata("probe"); err != nil {
 			t.Fatal(err)
 		}
@@ -397,7 +398,7 @@ func next(t *testing.T, notes <-chan note) note {
 				continue
 			}
 			return n
-		case <-time.After(20 * time.Second):
+		case <-time.After(limits.For(20 * time.Second)):
 			t.Fatal("no notification")
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pakon/daemon/flow"
+	"pakon/tests/limits"
 	"pakon/ubus"
 )
 
@@ -28,7 +29,7 @@ func TestRealUbus(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { broker.Process.Kill(); broker.Wait() })
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(limits.For(10 * time.Second)); ; time.Sleep(time.Millisecond) {
 		if c, err := ubus.Dial(t.Context(), socket); err == nil {
 			c.Close()
 			break

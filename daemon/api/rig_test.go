@@ -17,6 +17,7 @@ import (
 	"pakon/daemon/flow"
 	"pakon/daemon/store"
 	"pakon/lists"
+	"pakon/tests/limits"
 	"pakon/ubus"
 	"pakon/ubus/broker"
 )
@@ -114,7 +115,7 @@ func newRigOn(t testing.TB, socket string, c Config) *rig {
 	t.Cleanup(func() { cancel(); tasks.Wait() })
 	select {
 	case <-bus.Ready():
-	case <-time.After(10 * time.Second):
+	case <-time.After(limits.For(10 * time.Second)):
 		t.Fatal("the object was not published")
 	}
 	var err error
@@ -137,7 +138,7 @@ func (r *rig) json(t testing.TB, method, args string) (ubus.Table, error) {
 
 func (r *rig) call(t testing.TB, method string, args ubus.Table) (ubus.Table, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), limits.For(20*time.Second))
 	defer cancel()
 	return r.caller.Call(ctx, Path, method, args)
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"pakon/tests/limits"
 )
 
 // inNamespace runs f in a network namespace of its own, on a thread that ends
@@ -50,7 +52,7 @@ func ip(t *testing.T, args string) {
 // until waits for the table to say that something changed and cond to hold.
 func until(t *testing.T, tab *Table, what string, cond func() bool) {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(limits.For(10 * time.Second))
 	for !cond() {
 		select {
 		case <-tab.Changes():

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"pakon/tests/limits"
 )
 
 var noon = time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC)
@@ -99,7 +101,7 @@ func TestWatch(t *testing.T) {
 		case <-told:
 		case err := <-ended:
 			t.Fatal(err)
-		case <-time.After(20 * time.Second):
+		case <-time.After(limits.For(20 * time.Second)):
 			t.Fatalf("%s is not told", what)
 		}
 	}
@@ -119,7 +121,7 @@ func TestWatch(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(limits.For(20 * time.Second)):
 		t.Error("it does not end")
 	}
 }

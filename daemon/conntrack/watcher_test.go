@@ -16,6 +16,8 @@ import (
 
 	"github.com/ti-mo/conntrack"
 	"golang.org/x/sys/unix"
+
+	"pakon/tests/limits"
 )
 
 // collector is a Receiver that keeps all it is told.
@@ -66,7 +68,7 @@ func (c *collector) Idle() {}
 // until waits for cond to hold.
 func (c *collector) until(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(limits.For(20 * time.Second))
 	for {
 		c.mu.Lock()
 		ok := cond()

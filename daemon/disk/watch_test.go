@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pakon/tests/limits"
 	"pakon/tests/process"
 )
 
@@ -62,7 +63,7 @@ func TestWatch(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(limits.For(20 * time.Second)):
 		t.Error("it does not end")
 	}
 }
@@ -71,7 +72,7 @@ func await(t *testing.T, changes <-chan struct{}, what string) {
 	t.Helper()
 	select {
 	case <-changes:
-	case <-time.After(20 * time.Second):
+	case <-time.After(limits.For(20 * time.Second)):
 		t.Fatalf("%s is not told", what)
 	}
 }

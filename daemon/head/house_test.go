@@ -21,10 +21,12 @@ import (
 	"github.com/mdlayher/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"pakon/tests/limits"
 )
 
 // patience bounds what a test waits for.
-const patience = 20 * time.Second
+var patience = limits.For(20 * time.Second)
 
 // house is a client behind the bridge br-lan of a router, and a server.
 type house struct {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"pakon/suricata"
+	"pakon/tests/limits"
 	"pakon/tests/rig"
 	"pakon/tests/router"
 )
@@ -51,7 +52,7 @@ func testSuricata(t *testing.T, binary string, way Way, options ...router.Option
 			t.Error(err)
 		}
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), limits.For(time.Minute))
 	defer cancel()
 	h := New(slog.New(slog.DiscardHandler))
 	if err := r.Do(func() error { return h.Apply(Settings{way, []string{router.LAN, router.Guest}}) }); err != nil {
@@ -80,7 +81,7 @@ func testSuricata(t *testing.T, binary string, way Way, options ...router.Option
 	stop := func() {
 		if !stopped {
 			stopped = true
-			if err := process.Stop(20 * time.Second); err != nil {
+			if err := process.Stop(limits.For(20 * time.Second)); err != nil {
 				t.Errorf("suricata: %v: %s", err, process.Said())
 			}
 		}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"pakon/tests/limits"
 )
 
 // watching watches paths until the test ends. What it returns waits for a path
@@ -26,7 +28,7 @@ func watching(t *testing.T, paths ...string) (await func(path, what string)) {
 			t.Error(err)
 		}
 	})
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(limits.For(30 * time.Second))
 	await = func(path, what string) {
 		t.Helper()
 		for {
@@ -232,7 +234,7 @@ func TestSharedFolder(t *testing.T) {
 					t.Fatalf("%s: %s is told", what, p)
 				}
 				delete(missing, p)
-			case <-time.After(30 * time.Second):
+			case <-time.After(limits.For(30 * time.Second)):
 				t.Fatalf("%s: not told: %v", what, missing)
 			}
 		}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"pakon/daemon/client"
+	"pakon/tests/limits"
 )
 
 // rig is an Announcer with a folder of programs.
@@ -190,7 +191,7 @@ func TestTooLong(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(limits.For(20 * time.Second)):
 		t.Error("what a program has started goes on")
 	}
 	if got := r.output(t); got != "next\n" || !strings.Contains(r.log.String(), "it was killed") {

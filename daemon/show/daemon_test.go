@@ -22,6 +22,7 @@ import (
 	"pakon/daemon/name"
 	"pakon/daemon/store"
 	"pakon/lists"
+	"pakon/tests/limits"
 )
 
 // The tests in this file run the commands against the daemon's own object and a
@@ -202,7 +203,7 @@ func TestFollow(t *testing.T) {
 		go func() {
 			status <- Run(ctx, append([]string{"show", "--follow", "--ubus-socket", r.socket}, args...), out, errOut)
 		}()
-		for deadline := time.Now().Add(20 * time.Second); !daemon.Object().HasSubscribers(); time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(limits.For(20 * time.Second)); !daemon.Object().HasSubscribers(); time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("%v: no subscriber, stderr %q", args, errOut)
 			}
@@ -214,7 +215,7 @@ func TestFollow(t *testing.T) {
 		select {
 		case s := <-c:
 			return s
-		case <-time.After(20 * time.Second):
+		case <-time.After(limits.For(20 * time.Second)):
 			t.Fatal("no output")
 			return ""
 		}
@@ -226,10 +227,10 @@ func TestFollow(t *testing.T) {
 			if s != 0 {
 				t.Errorf("status %d", s)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(limits.For(20 * time.Second)):
 			t.Fatal("does not end")
 		}
-		for deadline := time.Now().Add(20 * time.Second); daemon.Object().HasSubscribers(); time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(limits.For(20 * time.Second)); daemon.Object().HasSubscribers(); time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatal("still subscribed")
 			}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"pakon/tests/limits"
 	"pakon/ubus"
 )
 
@@ -17,7 +18,7 @@ func TestFollowTellsWhatIsMissing(t *testing.T) {
 	go func() {
 		status <- Run(t.Context(), []string{"show", "-j", "--follow", "--limit=4", "--ubus-socket", r.socket}, out, errOut)
 	}()
-	for deadline := time.Now().Add(20 * time.Second); !r.object.HasSubscribers(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(limits.For(20 * time.Second)); !r.object.HasSubscribers(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("no subscriber")
 		}
@@ -39,7 +40,7 @@ func TestFollowTellsWhatIsMissing(t *testing.T) {
 		if s != 0 {
 			t.Errorf("status %d", s)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(limits.For(20 * time.Second)):
 		t.Fatal("does not end")
 	}
 	if want := "pakon-show: 7 flows are missing here: the bus dropped their notification\n"; errOut.String() != want {

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pakon/tests/limits"
 	"pakon/ubus"
 )
 
@@ -92,7 +93,7 @@ func TestForgetAsks(t *testing.T) {
 		if status != 1 || len(r.take()) > 0 || !strings.Contains(asked.String(), "nothing was deleted") {
 			t.Errorf("interrupted: status %d, stderr %q", status, asked)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(limits.For(20 * time.Second)):
 		t.Error("it can not be interrupted")
 	}
 }

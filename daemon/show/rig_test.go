@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"pakon/tests/limits"
 	"pakon/ubus"
 	"pakon/ubus/broker"
 )
@@ -87,7 +88,7 @@ func (r *rig) take() []call {
 // run runs a command on the bus of the rig.
 func (r *rig) run(t *testing.T, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), limits.For(20*time.Second))
 	defer cancel()
 	var out, errOut bytes.Buffer
 	status = Run(ctx, append(args[:1:1], append([]string{"--ubus-socket", r.socket}, args[1:]...)...), &out, &errOut)

@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"time"
+
+	"pakon/tests/limits"
 )
 
 // System is Pakon on a router: a bus and a daemon that belong to a Root.
@@ -22,13 +24,12 @@ type System struct {
 	Daemon *Process // nil until started
 }
 
-// startLimit is how long a part may take until it serves; a slow machine that
-// runs other tests at the same time included.
+// startLimit is how long a part may take on a quiet machine until it serves.
 const startLimit = 30 * time.Second
 
 // StartBus starts the bus and waits until it serves.
 func (s *System) StartBus(ctx context.Context) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	ctx, cancel := context.WithTimeout(ctx, limits.For(startLimit))
 	defer cancel()
 	if s.Bus, err = Start(s.Where, s.Echo, s.Ubus, "-s", s.Root.Socket(), "broker"); err != nil {
 		return err
@@ -47,7 +48,7 @@ func (s *System) StartDaemon(ctx context.Context, options ...string) (err error)
 
 // WaitForObject waits until the daemon's object is on the bus.
 func (s *System) WaitForObject(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	ctx, cancel := context.WithTimeout(ctx, limits.For(startLimit))
 	defer cancel()
 	waited := make(chan error, 1)
 	go func() {
@@ -67,7 +68,8 @@ func (s *System) WaitForObject(ctx context.Context) error {
 	}
 }
 
-// stopLimit is how long the daemon may take to end, Suricata included.
+// stopLimit is how long the daemon may take on a quiet machine to end, Suricata
+// included.
 const stopLimit = 20 * time.Second
 
 // Close ends the daemon and the bus.
@@ -75,7 +77,7 @@ func (s *System) Close() error {
 	var errs []error
 	for _, p := range []*Process{s.Daemon, s.Bus} {
 		if p != nil {
-			errs = append(errs, p.Stop(stopLimit))
+			errs = append(errs, p.Stop(limits.For(stopLimit)))
 		}
 	}
 	s.Daemon, s.Bus = nil, nil
@@ -86,7 +88,7 @@ func (s *System) Close() error {
 func (s *System) StopDaemon() error {
 	p := s.Daemon
 	s.Daemon = nil
-	return p.Stop(stopLimit)
+	return p.Stop(limits.For(stopLimit))
 }
 
 // Call calls a method of the daemon's object by the command ubus, and decodes
@@ -292,9 +294,11 @@ func (s *System) AwaitCapture(ctx context.Context, probes ...func(context.Contex
 	return nil
 }
 
-// Until asks again and again until ok is true, at most for limit. For what no
-// one tells: a program's own outside view. It fails at once if the daemon ends.
+// Until asks again and again until ok is true, at most for limit, which is that of
+// a quiet machine. For what no one tells: a program's own outside view. It fails
+// at once if the daemon ends.
 func (s *System) Until(ctx context.Context, limit time.Duration, ok func(context.Context) (bool, error)) error {
+	limit = limits.For(limit)
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	again := time.NewTicker(50 * time.Millisecond)

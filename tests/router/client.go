@@ -16,6 +16,8 @@ import (
 	"github.com/miekg/dns"
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
+
+	"pakon/tests/limits"
 )
 
 // Client is a device behind a bridge.
@@ -90,7 +92,7 @@ func (c *Client) String() string {
 }
 
 // timeout ends what hangs, which nothing here does unless it is broken.
-const timeout = 10 * time.Second
+var timeout = limits.For(10 * time.Second)
 
 // patience is how long a client waits for the resolver before it asks again.
 const patience = 2 * time.Second

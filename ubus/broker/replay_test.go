@@ -19,11 +19,12 @@ import (
 	"testing"
 	"time"
 
+	"pakon/tests/limits"
 	"pakon/ubus"
 )
 
 // patience bounds how long a test waits for what must come.
-const patience = 30 * time.Second
+var patience = limits.For(30 * time.Second)
 
 // recordings are those whose broker side is replayed. Left out are the ones that need access lists or pass descriptors.
 var recordings = []string{

@@ -16,12 +16,13 @@ import (
 	"testing"
 	"time"
 
+	"pakon/tests/limits"
 	"pakon/ubus"
 	"pakon/ubus/broker"
 )
 
 // patience bounds how long a test waits for what must come.
-const patience = 30 * time.Second
+var patience = limits.For(30 * time.Second)
 
 // startBus runs a bus with an object for the commands to use, and returns its socket.
 func startBus(t *testing.T) (socket string, object *ubus.Object) {
