@@ -425,21 +425,13 @@ func crash(t *testing.T, dir, kind string, steps int, later time.Duration) (in s
 	return in
 }
 
-// rounds is how often something is done that is tried many times: less often where
-// each takes long. The tests are to be run without the race detector, too.
-func rounds(n int) int {
-	if raced {
-		return max(1, n/8)
-	}
-	return n
-}
-
 // TestCrashes kills a process that archives, backs up, imports and forgets, at
 // any moment, many times: what it was about to change is as before or as
 // after, nothing is lost, and nothing doubled.
 func TestCrashes(t *testing.T) {
+	alone(t)
 	const kills = 25
-	series := uint64(rounds(20))
+	series := uint64(20)
 	in := make([]map[string]int, series)
 	var all atomic.Int64
 	t.Run("series", func(t *testing.T) {
@@ -459,7 +451,7 @@ func TestCrashes(t *testing.T) {
 	}
 	t.Logf("%d kills: %v", all.Load(), steps)
 	for _, step := range []string{"open", "resume", "import", "forget", "add", "archive", "backup"} {
-		if steps[step] == 0 && !t.Failed() && !raced {
+		if steps[step] == 0 && !t.Failed() {
 			t.Errorf("no process was killed in %q", step)
 		}
 	}

@@ -534,6 +534,7 @@ func TestBackupNotNoted(t *testing.T) {
 // follow: the run tells what failed, monitoring goes on, and the next run puts
 // all right.
 func TestFailingCalls(t *testing.T) {
+	alone(t)
 	base := ramDir(t)
 	s := openDisk(t, base, Options{})
 	r := rand.New(rand.NewPCG(5, 6))
@@ -560,9 +561,6 @@ func TestFailingCalls(t *testing.T) {
 		{"ENOSPC from then on", syscall.ENOSPC, true, false},
 		{"EIO from then on", syscall.EIO, true, false},
 	} {
-		if raced && tt.lasting {
-			continue
-		}
 		t.Run(tt.name, func(t *testing.T) {
 			n, failed := 1, 0
 			for done := false; !done && !t.Failed(); n++ {
@@ -692,7 +690,8 @@ func censusOfFlow(f *flow.Flow) census {
 // TestPowerLoss looks at what the disk may hold after each call that writes, if
 // the power is lost then: what was backed up or archived is there, once.
 func TestPowerLoss(t *testing.T) {
-	for seed := range uint64(rounds(3)) {
+	alone(t)
+	for seed := range uint64(3) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { powerLoss(t, seed) })
 	}
 }
@@ -1016,11 +1015,12 @@ func (b *rebooting) check() {
 // TestReboots loses live after whatever came before: what was backed up or
 // archived is there, once.
 func TestReboots(t *testing.T) {
+	alone(t)
 	// What packs blocks is kept for the next, and must not leave the bubble.
 	if !process.Own(t) {
 		return
 	}
-	dirs := make([]string, rounds(40))
+	dirs := make([]string, 40)
 	for i := range dirs {
 		dirs[i] = ramDir(t)
 	}

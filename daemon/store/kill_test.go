@@ -65,6 +65,7 @@ func addForever(path string) error {
 // TestKilled kills a process that adds batches, at any moment, many times: all
 // that it has told to be stored is there, and no part of a batch.
 func TestKilled(t *testing.T) {
+	alone(t)
 	path := filepath.Join(t.TempDir(), "pakon.db")
 	var last uint64
 	for round := range 10 {

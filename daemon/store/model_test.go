@@ -374,6 +374,7 @@ func randomFilter(r *rand.Rand) Filter {
 // TestModel compares the store with the model: random flows in random batches,
 // random queries with random pages.
 func TestModel(t *testing.T) {
+	alone(t)
 	prague, err := time.LoadLocation("Europe/Prague")
 	if err != nil {
 		t.Fatal(err)

@@ -2,4 +2,6 @@
 
 package store
 
-const raced = false
+import "testing"
+
+func alone(testing.TB) {}
