@@ -16,13 +16,14 @@ import (
 	"testing"
 	"time"
 
+	"pakon/tests/limits"
 	"pakon/tests/rig"
 	"pakon/tests/router"
 	"pakon/ubus"
 )
 
 const (
-	// nameTime is how long a name of DHCP may take to be shown.
+	// nameTime is how long a name of DHCP may take to be shown on a quiet machine.
 	nameTime = time.Second
 	// slowest is nameTime on a machine that is busy with other tests.
 	slowest = 10 * time.Second
@@ -65,7 +66,7 @@ func home(t *testing.T, devices []router.Device, hosts []rig.Host) (*router.Rout
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := server.Stop(10 * time.Second); err != nil {
+		if err := server.Stop(limits.For(10 * time.Second)); err != nil {
 			t.Error(err)
 		}
 	})
@@ -225,8 +226,8 @@ func TestNamesByDHCP(t *testing.T) {
 	t.Logf("names were shown after %v", took)
 	// One or the other may wait for a busy processor.
 	slices.Sort(took)
-	if took[len(took)/2] > nameTime {
-		t.Errorf("names were shown after %v, want %v", took, nameTime)
+	if limit := limits.For(nameTime); took[len(took)/2] > limit {
+		t.Errorf("names were shown after %v, want %v", took, limit)
 	}
 	if err := tr.Close(); err != nil {
 		t.Fatal(err)

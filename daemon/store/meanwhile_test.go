@@ -10,11 +10,19 @@ import (
 
 	"pakon/daemon/flow"
 	"pakon/daemon/store/backup"
+	"pakon/tests/limits"
 )
 
 // stall is longer than anything may wait for a backup or a query that takes its
-// time; SQLite's own waits are longer.
-const stall = 4 * time.Second
+// time.
+var stall = limits.For(4 * time.Second)
+
+// waitsLong makes SQLite wait for longer than that, where it waits.
+func waitsLong(t *testing.T, conn *sql.Conn) {
+	t.Helper()
+	_, err := conn.ExecContext(t.Context(), fmt.Sprintf("PRAGMA busy_timeout = %d", 2*stall.Milliseconds()))
+	failOn(t, err)
+}
 
 // watched are files that tell before each write.
 type watched struct {
@@ -64,6 +72,7 @@ func TestAddDuringBackup(t *testing.T) {
 		// This makes it too large.
 		_, err := s.w.conn.ExecContext(t.Context(), "CREATE TABLE big AS SELECT zeroblob(?)", drainSize)
 		failOn(t, err)
+		waitsLong(t, s.w.conn)
 		began := time.Now()
 		add(t, s, testFlow(theNow.UnixMilli()+1))
 		for i := range int64(3) {
@@ -110,6 +119,7 @@ func TestArchiveWhileReading(t *testing.T) {
 		if i == 0 {
 			v.close()
 		}
+		waitsLong(t, s.archive.Load().write)
 		began := time.Now()
 		run := runArchive(t, s, base.Add(200*time.Hour))
 		if took := time.Since(began); run.Moved == 0 || took > stall {
@@ -140,6 +150,7 @@ func TestSettleWhileReading(t *testing.T) {
 	v, err := s.view(t.Context())
 	failOn(t, err)
 	defer v.close()
+	waitsLong(t, a.write)
 	began := time.Now()
 	for _, want := range []int64{walFrame + 4096, 0} {
 		if written, err := a.settle(t.Context()); written != want || err != nil {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"pakon/tests/limits"
 )
 
 func TestProcess(t *testing.T) {
@@ -17,7 +19,7 @@ func TestProcess(t *testing.T) {
 	if err := p.Await(t.Context(), "ready"); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Stop(10 * time.Second); err != nil {
+	if err := p.Stop(limits.For(10 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	if got := p.Said(); got != "ready\nends" {
