@@ -429,7 +429,7 @@ func TestCloseAnswers(t *testing.T) {
 		"wait": func(ctx context.Context, r *Request) {
 			started <- struct{}{}
 			<-ctx.Done()
-			r.Reply(Table{{"s", strings.Repeat("x", 1<<19)}})
+			r.Reply(Table{{"s", strings.Repeat("x", 1<<16)}}) // all do not fit into the socket
 			r.Done(StatusSystemError)
 		},
 	})
