@@ -2,6 +2,7 @@ package router
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // namespace is a network namespace that lives as long as its handle.
@@ -22,7 +24,9 @@ type namespace struct {
 func newNamespace(name string) (*namespace, error) {
 	ns := &namespace{name: name, handle: netns.None()}
 	err := onThread(func() (err error) {
-		if ns.handle, err = netns.New(); err != nil {
+		if ns.handle, err = netns.New(); errors.Is(err, unix.EPERM) {
+			return ErrNeedsRoot // a container's root may not
+		} else if err != nil {
 			return fmt.Errorf("making network namespace %s: %w", name, err)
 		}
 		return nil

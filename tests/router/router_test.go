@@ -17,6 +17,9 @@ func start(t *testing.T, devices []Device, options ...Option) *Router {
 		t.Skip(ErrNeedsRoot)
 	}
 	r, err := Start(devices, options...)
+	if errors.Is(err, ErrNeedsRoot) {
+		t.Skip(err)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
