@@ -108,6 +108,28 @@ func (o *oracle) num(m object, key string, bits int) uint64 {
 	return 0
 }
 
+// quantity is a number of any kind, in the range of its place.
+func (o *oracle) quantity(m object, key string) uint64 {
+	v, ok := m[key].(json.Number)
+	if !ok {
+		if m[key] != nil {
+			o.fail("%s is no number", key)
+		}
+		return 0
+	}
+	if n, err := strconv.ParseUint(string(v), 10, 64); err == nil {
+		return n
+	}
+	switch f, _ := v.Float64(); {
+	case f <= 0:
+		return 0
+	case f >= 1<<64:
+		return 1<<64 - 1
+	default:
+		return uint64(f)
+	}
+}
+
 func (o *oracle) obj(m object, key string) object {
 	switch v := m[key].(type) {
 	case nil:
@@ -354,8 +376,8 @@ func (o *oracle) dns(m object, p *plainEvent) {
 }
 
 func (o *oracle) stats(m object, s *StatsCounters) {
-	s.Uptime = o.num(m, "uptime", 64)
-	get := func(group, key string) uint64 { return o.num(o.obj(m, group), key, 64) }
+	s.Uptime = o.quantity(m, "uptime")
+	get := func(group, key string) uint64 { return o.quantity(o.obj(m, group), key) }
 	s.KernelPackets, s.KernelDrops = get("capture", "kernel_packets"), get("capture", "kernel_drops")
 	s.CaptureErrors = get("capture", "errors")
 	s.DecoderPackets, s.DecoderBytes = get("decoder", "pkts"), get("decoder", "bytes")

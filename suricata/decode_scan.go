@@ -3,6 +3,7 @@ package suricata
 import (
 	"encoding/binary"
 	"math/bits"
+	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -160,6 +161,45 @@ func (s *scanner) number(i int, limit uint64) (v uint64, next int) {
 		return 0, s.fail(ErrSyntax, start)
 	}
 	return v, i
+}
+
+// quantity reads how much there is of something, for which any number stands: what
+// is below 0 (a gauge of which more was taken away than added) is 0, what is too
+// large the largest, and fractions are cut off. null is 0.
+func (s *scanner) quantity(i int) (v uint64, next int) {
+	start := i
+	for {
+		c := s.at(i) - '0'
+		if c > 9 || i == start+19 { // 19 digits fit
+			break
+		}
+		v = v*10 + uint64(c)
+		i++
+	}
+	if c := s.at(i); i > start && c-'0' > 9 && c != '.' && c|0x20 != 'e' && (s.b[start] != '0' || i == start+1) {
+		return v, i
+	}
+	if s.isNull(start) {
+		return 0, start + 4
+	}
+	if c := s.at(start); c != '-' && c-'0' > 9 {
+		return 0, s.fail(ErrValue, start)
+	}
+	if next = s.skipNumber(start); next < 0 {
+		return 0, -1
+	}
+	text := string(s.b[start:next])
+	if v, err := strconv.ParseUint(text, 10, 64); err == nil {
+		return v, next
+	}
+	f, _ := strconv.ParseFloat(text, 64) // infinite if it is out of range
+	switch {
+	case f >= 1<<64:
+		return 1<<64 - 1, next
+	case f > 0:
+		return uint64(f), next
+	}
+	return 0, next
 }
 
 // skip checks and passes over any value.

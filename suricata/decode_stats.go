@@ -10,7 +10,7 @@ func (d *Decoder) stats(i int) int {
 		}
 		switch string(key) {
 		case "uptime":
-			d.ev.Stats.Uptime, j = d.number(j, 1<<64-1)
+			d.ev.Stats.Uptime, j = d.quantity(j)
 		case "capture":
 			j = d.counters(j, captureCounter)
 		case "decoder":
@@ -42,7 +42,7 @@ func (d *Decoder) counters(i int, counter func(*StatsCounters, []byte) *uint64) 
 			return -1
 		}
 		if p := counter(&d.ev.Stats, key); p != nil {
-			*p, j = d.number(j, 1<<64-1)
+			*p, j = d.quantity(j)
 		} else {
 			j = d.skip(j)
 		}

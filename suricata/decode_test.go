@@ -228,6 +228,7 @@ var wellFormed = map[string]string{
 	"format 3":                event("dns", `{"version":3,"queries":[{"rrname":"a.example","rrtype":"A"},{"rrname":"b.example"}],"type":"response","answers":[{"rdata":{"x":[1]}}]}`),
 	"data that are an object": event("dns", `{"version":2,"type":"answer","answers":[{"rrtype":"SRV","srv":{"name":"a"}}]}`),
 	"many answers":            event("dns", `{"version":2,"type":"answer","answers":[`+strings.Repeat(`{"rdata":"192.0.2.1"},`, 300)+`{}]}`),
+	"counters of any number":  event("stats", `{"uptime":-0,"capture":{"kernel_packets":1e3,"kernel_drops":-1.5,"errors":null},"decoder":{"pkts":18446744073709551616,"bytes":1.9,"invalid":1e999},"tcp":{"memuse":18446744073709551615,"reassembly_memuse":10000000000000000000,"reassembly_gap":1e-400,"segment_memcap_drop":-1e999},"flow":{"active":-1,"total":9223372036854775807,"memuse":0}}`),
 	"every number":            `{"event_type":"x","x":[0,-0,1.5,-1e5,1E+5,0.1e-7,123456789012345678901234567890]}`,
 }
 
@@ -274,6 +275,10 @@ var malformed = map[string]struct {
 	"DNS of no type":       {event("dns", `{"version":2}`), ErrValue},
 	"answer is no object":  {event("dns", `{"version":2,"type":"answer","answers":[1]}`), ErrValue},
 	"TTL":                  {event("dns", `{"type":"answer","answers":[{"ttl":4294967296}]}`), ErrValue},
+	"counter is a word":    {event("stats", `{"flow":{"active":"-1"}}`), ErrValue},
+	"counter is a list":    {event("stats", `{"flow":{"active":[-1]}}`), ErrValue},
+	"counter from 0":       {event("stats", `{"flow":{"active":-01}}`), ErrSyntax},
+	"counter of a sign":    {event("stats", `{"flow":{"active":-}}`), ErrSyntax},
 	"no type":              {`{` + head + `}`, ErrIncomplete},
 	"no body":              {`{` + head + `,"event_type":"tls","tls":null}`, ErrIncomplete},
 	"no time":              {strings.Replace(event("tls", `{}`), "timestamp", "x", 1), ErrIncomplete},
@@ -336,6 +341,20 @@ func TestDecodeErrorNamesTheField(t *testing.T) {
 		if err := d.Decode([]byte(line), &Event{}); !errors.As(err, &de) || de.Field != want {
 			t.Errorf("%s: error %v, want it in %s", line, err, want)
 		}
+	}
+}
+
+// Suricata 7 counts fewer than no flows on a quiet router: the rest of the event
+// holds all the same.
+func TestDecodeNegativeGauge(t *testing.T) {
+	var d Decoder
+	var ev Event
+	line := event("stats", `{"uptime":7,"flow":{"total":3,"active":-1,"memuse":5},"capture":{"kernel_drops":2}}`)
+	if err := d.Decode([]byte(line), &ev); err != nil {
+		t.Fatal(err)
+	}
+	if want := (StatsCounters{Uptime: 7, FlowTotal: 3, FlowMemuse: 5, KernelDrops: 2}); ev.Stats != want {
+		t.Errorf("got %+v, want %+v", ev.Stats, want)
 	}
 }
 
