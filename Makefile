@@ -9,7 +9,7 @@ BIN       := bin
 LDFLAGS   := -s -w -X main.version=$(VERSION)
 BUILD     := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 
-SCRIPTS   := $(wildcard files/etc/init.d/* files/etc/uci-defaults/*) .ci/run tests/tools tests/fuzz
+SCRIPTS   := $(wildcard files/etc/init.d/* files/etc/uci-defaults/*) .ci/run tests/tools tests/fuzz tests/mirror tests/suricata8
 
 # What hangs is ended after TIMEOUT; what a test waits for has limits of its own,
 # which follow the machine's speed.
@@ -27,7 +27,7 @@ RACEFLAG   = $(shell command -v "$$($(GO) env CC)" >/dev/null && echo -race || e
 TESTED     = $(sort $(dir $(shell find . -name '*_test.go')))
 CONCURRENT = ${sort ${dir ${shell grep -rlE --include='*.go' '^[[:space:]]*go |\.Go\(|\.Parallel\(|AfterFunc\(' .}}}
 
-.PHONY: build demo test lint fuzz bench bench-capture size data install tools clean
+.PHONY: build demo test test-suricata8 lint fuzz bench bench-capture size data install tools clean
 
 build:
 	$(BUILD) -o $(BIN)/pakon ./daemon
@@ -43,6 +43,10 @@ test: tools build lint
 	$(PLAIN) $(TEST) $(filter-out $(CONCURRENT),$(TESTED)) ./daemon/store
 	$(RACE) $(TEST) $(RACEFLAG) $(filter $(CONCURRENT),$(TESTED))
 	$(MAKE) --no-print-directory fuzz
+
+# What starts a real Suricata, with Suricata 8: needs root, Debian, and time once.
+test-suricata8:
+	@tests/suricata8
 
 # For arm nothing is run: not to optimize saves half of the time.
 lint:
