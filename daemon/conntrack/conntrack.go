@@ -50,8 +50,11 @@ const (
 // Entry is one connection. Reply is the way back: with address translation its
 // ends differ from those of Orig.
 type Entry struct {
-	ID          uint32
-	Proto       uint8 // IP protocol number
+	ID    uint32
+	Proto uint8 // IP protocol number
+	// Zone, with Proto and Orig, tells connections apart: networks that use the
+	// same addresses are kept apart by zones. 0 is the default.
+	Zone        uint16
 	Orig, Reply Tuple
 	Status      uint32
 	TCPState    uint8 // 0 where the message does not tell, or it is not TCP

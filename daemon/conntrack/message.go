@@ -24,10 +24,12 @@ const (
 	ctaCountersOrig  = 9
 	ctaCountersReply = 10
 	ctaID            = 12
+	ctaZone          = 18
 	ctaTimestamp     = 20
 
 	ctaTupleIP    = 1
 	ctaTupleProto = 2
+	ctaTupleZone  = 3
 
 	ctaIPv4Src = 1
 	ctaIPv4Dst = 2
@@ -132,9 +134,14 @@ func (e *Entry) decode(body []byte) error {
 	for a, rest, ok := next(body[nfgenLen:]); ok; a, rest, ok = next(rest) {
 		switch a.typ {
 		case ctaTupleOrig:
-			e.Proto = e.Orig.decode(a.data)
+			var zone uint16
+			if e.Proto, zone = e.Orig.decode(a.data); zone != 0 { // of this direction alone
+				e.Zone = zone
+			}
 		case ctaTupleReply:
 			e.Reply.decode(a.data)
+		case ctaZone:
+			e.Zone = uint16(number(a.data))
 		case ctaStatus:
 			e.Status = uint32(number(a.data))
 		case ctaProtoInfo:
@@ -204,8 +211,9 @@ func tcpState(b []byte) uint8 {
 	return 0
 }
 
-// decode reads a tuple and returns its protocol.
-func (t *Tuple) decode(b []byte) (proto uint8) {
+// decode reads a tuple and returns its protocol, and its zone if it has one of its
+// own.
+func (t *Tuple) decode(b []byte) (proto uint8, zone uint16) {
 	var src, dst netip.Addr
 	var srcPort, dstPort uint16
 	for a, rest, ok := next(b); ok; a, rest, ok = next(rest) {
@@ -219,6 +227,8 @@ func (t *Tuple) decode(b []byte) (proto uint8) {
 					dst, _ = netip.AddrFromSlice(a.data)
 				}
 			}
+		case ctaTupleZone:
+			zone = uint16(number(a.data))
 		case ctaTupleProto:
 			for a, rest, ok := next(a.data); ok; a, rest, ok = next(rest) {
 				switch a.typ {
@@ -233,5 +243,5 @@ func (t *Tuple) decode(b []byte) (proto uint8) {
 		}
 	}
 	t.Src, t.Dst = netip.AddrPortFrom(src, srcPort), netip.AddrPortFrom(dst, dstPort)
-	return proto
+	return proto, zone
 }

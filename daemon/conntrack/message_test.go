@@ -89,6 +89,29 @@ func TestRecorded(t *testing.T) {
 	}
 }
 
+// TestZone: a zone is of a connection, or of the direction alone in which it began.
+func TestZone(t *testing.T) {
+	from, messages := recorded(t)
+	h, body, _, err := nextMessage(messages[slices.Index(from, "dump")])
+	if err != nil || h.typ != msgNew {
+		t.Fatal(err, h)
+	}
+	zone := []byte{6, 0, ctaZone, 0, 0, 9, 0, 0}
+	tuple := slices.Clone(body)
+	n := int(binary.NativeEndian.Uint16(body[nfgenLen:])) // the tuple is the first attribute
+	if a, _, ok := next(body[nfgenLen:]); !ok || a.typ != ctaTupleOrig {
+		t.Fatalf("the message begins with %+v", a)
+	}
+	binary.NativeEndian.PutUint16(tuple[nfgenLen:], uint16(n+8))
+	tuple = slices.Insert(tuple, nfgenLen+n, 6, 0, ctaTupleZone, 0, 1, 2, 0, 0)
+	for want, body := range map[uint16][]byte{0: body, 9: slices.Concat(body, zone), 0x102: tuple} {
+		var e Entry
+		if err := e.decode(body); err != nil || e.Zone != want || e.ID == 0 || !e.Counted {
+			t.Errorf("zone %d is read as %+v, %v", want, e, err)
+		}
+	}
+}
+
 func TestShortMessages(t *testing.T) {
 	_, messages := recorded(t)
 	for _, b := range messages {
