@@ -1,17 +1,11 @@
 package flow
 
-import "pakon/suricata"
-
 // What DNS moves in one connection at most. What moves more is a tunnel through
 // port 53 or through DNS itself, or a resolver of its own, and is recorded.
 const (
 	maxDNSBytes   = 64 << 10
 	maxDNSPackets = 1000
 )
-
-// maxUnheard is how many connections on DNS' port are remembered that ended
-// before Suricata said what they are.
-const maxUnheard = 512
 
 // isDNS reports whether a connection that Suricata says to be app ("": it has
 // said nothing) is DNS itself, which is read for names and not recorded.
@@ -52,24 +46,4 @@ func (t *Table) judge(c *tracked) {
 		}
 		t.touch(c)
 	}
-}
-
-// heard takes Suricata's word of a connection that ended before it came. It
-// returns false if the event is of another.
-func (t *Table) heard(k key, ev *suricata.Event, heads bool) bool {
-	c, ok := t.kernel.unheard.Get(k)
-	if !ok || ev.Flow.Start < c.start-slack || ev.Flow.Start > c.end+slack {
-		return false
-	}
-	t.kernel.unheard.Remove(k)
-	t.told(c, ev, heads)
-	if c.fate == DNSFlow {
-		return true
-	}
-	if c.fate == Recorded {
-		t.write(c, true)
-	}
-	t.counters.conn[DNSFlow].Add(^uint64(0)) // as which it was counted
-	t.counters.conn[c.fate].Add(1)
-	return true
 }

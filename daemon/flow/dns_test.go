@@ -89,10 +89,11 @@ func TestPort53(t *testing.T) {
 				if order == "said before its end" {
 					say()
 				}
-				k.end(e)
+				k.forget(e)
 				if order == "said after its end" {
 					say()
 				}
+				k.close()
 				want := []string{}
 				if tt.want != "" {
 					want = append(want, tt.want)
@@ -279,14 +280,14 @@ func TestPort53Offloaded(t *testing.T) {
 	k.expect(t, "its end", `whole out 53/17 "" 1000+5000000`)
 }
 
-func TestUnheardIsBounded(t *testing.T) {
+func TestLingeringIsBounded(t *testing.T) {
 	k := newKernelTable(t, Policy{})
-	for i := range maxUnheard + 100 {
+	for i := range maxLinger + 100 {
 		e := k.add(kernelConn(uint32(i+1), UDP, netip.AddrPortFrom(netip.MustParseAddr("192.168.1.10"), uint16(i+1)).String(), dnsPort))
 		moved(e, 10, 20)
-		k.end(e)
+		k.forget(e)
 	}
-	if n := k.kernel.unheard.Len(); n != maxUnheard {
-		t.Errorf("%d are remembered, want %d", n, maxUnheard)
+	if n := len(k.kernel.lingering); n != maxLinger {
+		t.Errorf("%d linger, want %d", n, maxLinger)
 	}
 }

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"os"
@@ -52,8 +53,15 @@ type conn struct {
 	proto          string // "" for TCP
 	app            string
 	sent, recvd    int
-	packets        int    // each way, 0 for 1
-	tcp            string // the object of that name, "" for none
+	packets        int           // each way, 0 for 1
+	tcp            string        // the object of that name, "" for none
+	late           time.Duration // after the others
+	state          string        // "" for bypassed
+}
+
+// stamp is a time as Suricata writes it, so long after 12:00:00.
+func (c conn) stamp(after time.Duration) string {
+	return time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC).Add(after + c.late).Format("2006-01-02T15:04:05.000000-0700")
 }
 
 func (c conn) head(kind string) string {
@@ -68,8 +76,8 @@ func (c conn) head(kind string) string {
 		c.proto = "TCP"
 	}
 	src, dst := netip.MustParseAddrPort(c.src), netip.MustParseAddrPort(c.dst)
-	return fmt.Sprintf(`{"timestamp":"2026-11-22T12:00:00.500000+0000","flow_id":%d,%s"event_type":%q,"src_ip":%q,"src_port":%d,"dest_ip":%q,"dest_port":%d,"proto":%q`,
-		c.id, iface, kind, src.Addr(), src.Port(), dst.Addr(), dst.Port(), c.proto)
+	return fmt.Sprintf(`{"timestamp":%q,"flow_id":%d,%s"event_type":%q,"src_ip":%q,"src_port":%d,"dest_ip":%q,"dest_port":%d,"proto":%q`,
+		c.stamp(500*time.Millisecond), c.id, iface, kind, src.Addr(), src.Port(), dst.Addr(), dst.Port(), c.proto)
 }
 
 func (c conn) tls(body string) string  { return c.head("tls") + `,"tls":{` + body + "}}" }
@@ -84,8 +92,8 @@ func (c conn) end() string {
 	if c.tcp != "" {
 		ether += `,"tcp":` + c.tcp
 	}
-	return c.head("flow") + fmt.Sprintf(`,"app_proto":%q,"flow":{"pkts_toserver":%d,"pkts_toclient":%[2]d,"bytes_toserver":%d,"bytes_toclient":%d,"start":"2026-11-22T12:00:00.400000+0000","end":"2026-11-22T12:00:09.100000+0000","state":"bypassed","reason":"timeout"}%s}`,
-		c.app, max(1, c.packets), c.sent, c.recvd, ether)
+	return c.head("flow") + fmt.Sprintf(`,"app_proto":%q,"flow":{"pkts_toserver":%d,"pkts_toclient":%[2]d,"bytes_toserver":%d,"bytes_toclient":%d,"start":%q,"end":%q,"state":%q,"reason":"timeout"}%s}`,
+		c.app, max(1, c.packets), c.sent, c.recvd, c.stamp(400*time.Millisecond), c.stamp(9100*time.Millisecond), cmp.Or(c.state, "bypassed"), ether)
 }
 
 // answer is a DNS answer that the client of c received a moment before.

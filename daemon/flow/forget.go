@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"math"
 	"net/netip"
 
 	"pakon/daemon/client"
@@ -28,6 +29,9 @@ type forgetting struct {
 func (t *Table) Forget(now int64, match func(*Flow) bool) (records int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.settle(false)
+	t.lingered(t.kernel.clock, true) // what is complete is not deleted here
+	t.closeTails(math.MaxInt64)
 	for _, c := range t.kernel.conns {
 		if !c.open() {
 			continue
@@ -46,12 +50,6 @@ func (t *Table) Forget(now int64, match func(*Flow) bool) (records int64) {
 		c.start, c.end = max(c.start, now), max(c.end, now)
 		c.hour, c.before = t.Hour(c.start), [2]uint64{}
 		c.seen, c.named = [2]uint64{}, 0
-	}
-	for _, k := range t.kernel.unheard.Keys() {
-		c, _ := t.kernel.unheard.Peek(k)
-		if f := t.flow(c); match(&f) {
-			t.kernel.unheard.Remove(k)
-		}
 	}
 	for _, k := range t.ended.Keys() {
 		p, _ := t.ended.Peek(k)

@@ -1,7 +1,9 @@
 package flow
 
 import (
+	"math"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -15,13 +17,14 @@ import (
 const (
 	maxConns = 16384 // of the kernel's connections that are followed
 	maxPast  = 4096  // connections that have ended, whose ends Suricata may yet tell
-	maxEarly = 1024  // connections that Suricata told of before the kernel did
 	maxTold  = 512   // connections that Suricata told all of before the kernel did
 	// shownAfter is the age in ms from which a connection that runs is recorded:
 	// most are over before, and are then recorded only once.
 	shownAfter = 2000
 	// slack is by how many ms the clocks of packets and of connections may differ.
 	slack = 2000
+	// old is by how many ms the word of a connection's beginning is late at most.
+	old = 60_000
 	// plausible is the Unix time in ms before which a clock is not set yet: 2025.
 	plausible = 1735689600_000
 	// jump is the change in ms of the clock against time itself that is no drift.
@@ -41,12 +44,15 @@ type kernel struct {
 	clock    time.Time  // when something was last told
 	serial   uint64
 	past     *simplelru.LRU[key, past]
-	lost     int64 // Unix ms: ends of connections that past had no room for
-	early    *simplelru.LRU[key, uint64]
-	told     *simplelru.LRU[key, int64]    // ends of connections that Suricata's count was recorded of
-	unheard  *simplelru.LRU[key, *tracked] // connections on DNS' port that ended before Suricata said what they are
-	zeroed   bool                          // counters of the latest dump were found zeroed
-	networks []network
+	lost     int64                       // Unix ms: ends of connections that past had no room for
+	held     *simplelru.LRU[key, []held] // what Suricata told that may be of several; in the default zone
+	zones    []uint16                    // of connection tracking that were seen, the default first
+	late     map[key]*tracked            // that linger, the latest with these ends
+	// lingering are those that the kernel has forgotten, the oldest first.
+	lingering []*tracked
+	told      *simplelru.LRU[key, int64] // ends of connections that Suricata's count was recorded of
+	zeroed    bool                       // counters of the latest dump were found zeroed
+	networks  []network
 }
 
 // end is one end of a connection.
@@ -60,6 +66,7 @@ type end struct {
 type key struct {
 	a, b  end
 	proto uint8
+	zone  uint16 // of connection tracking
 }
 
 func keyOf(x, y netip.AddrPort, proto uint8) key {
@@ -69,19 +76,19 @@ func keyOf(x, y netip.AddrPort, proto uint8) key {
 			if a.addr[i] > b.addr[i] {
 				a, b = b, a
 			}
-			return key{a, b, proto}
+			return key{a: a, b: b, proto: proto}
 		}
 	}
 	if a.port > b.port {
 		a, b = b, a
 	}
-	return key{a, b, proto}
+	return key{a: a, b: b, proto: proto}
 }
 
 // past is a connection that is followed no more.
 type past struct {
-	id  uint32
-	end int64
+	id         uint32
+	end, until int64 // Unix ms, see tracked
 	// known: the kernel may still know it. A number tells nothing otherwise: the
 	// next connection with the same ports often gets the same.
 	known bool
@@ -114,7 +121,10 @@ type tracked struct {
 	written           bool   // there is a record of it
 	dirty             bool   // the record is not of now
 	dump              uint32 // the last one that it was in
+	adopted           bool   // from an earlier run, and not seen in this one
 	kernelStart       int64  // Unix ns, as the kernel tells it; 0 if it was not told
+	began             int64  // the same in ms, by the clock as it is now
+	after             int64  // Unix ms, it has begun later
 
 	serial        uint64
 	base          [2]uint64 // bytes before the kernel's counters were zeroed, sent and received
@@ -126,9 +136,14 @@ type tracked struct {
 	named         uint64    // bytes that count as named
 	seen          [2]uint64 // bytes that Suricata counted
 	suricata      uint64    // the number that Suricata has for it; 0 if not known
+	first         int64     // Unix ms, of the first packet that it told of under that number
+	closed        bool      // Suricata told its end
 	doubtful      bool      // the kernel may have counted less than there was
 	grewAtEnd     bool      // bytes moved after the last dump
 	stop          int64     // Unix ms, when the kernel forgot it; 0 if that was not told
+	exact         bool      // the kernel itself told stop
+	gone          time.Time // since when it lingers
+	older         *tracked  // another that lingers, with the same ends
 }
 
 func (k *kernel) init() {
@@ -137,13 +152,11 @@ func (k *kernel) init() {
 	if k.past, err = simplelru.NewLRU(maxPast, func(_ key, p past) { k.lost = max(k.lost, p.end) }); err != nil {
 		panic(err) // the size is positive
 	}
-	if k.early, err = simplelru.NewLRU[key, uint64](maxEarly, nil); err != nil {
+	k.zones, k.late = []uint16{0}, make(map[key]*tracked)
+	if k.held, err = simplelru.NewLRU[key, []held](maxHeld, nil); err != nil {
 		panic(err)
 	}
 	if k.told, err = simplelru.NewLRU[key, int64](maxTold, nil); err != nil {
-		panic(err)
-	}
-	if k.unheard, err = simplelru.NewLRU[key, *tracked](maxUnheard, nil); err != nil {
 		panic(err)
 	}
 }
@@ -173,7 +186,7 @@ func (t *Table) SetPolicy(p Policy) {
 // recorded any more.
 func (t *Table) keepOut() {
 	p := t.policy.Load()
-	t.kernel.unheard.Purge()
+	t.lingered(t.kernel.clock, true)
 	for _, c := range t.kernel.conns {
 		if p.Off || !t.monitored([]byte(c.iface)) {
 			t.finish(c)
@@ -215,11 +228,7 @@ func (t *Table) Connection(k conntrack.Kind, e *conntrack.Entry, at time.Time) {
 	if (k == conntrack.Listed || k == conntrack.Ended) && !e.Counted {
 		// It began while accounting was off: Suricata's count is all there is.
 		if c != nil {
-			t.counters.conn[Uncounted].Add(1)
-			if c.written {
-				t.record(Flow{State: Done, Track: Track{Key: c.serial}})
-			}
-			t.drop(c)
+			t.uncounted(c)
 		}
 		return
 	}
@@ -228,9 +237,14 @@ func (t *Table) Connection(k conntrack.Kind, e *conntrack.Entry, at time.Time) {
 			return
 		}
 	}
-	if e.Start != 0 {
+	if start := e.Start / 1e6; e.Start != 0 {
+		if c.kernelStart != e.Start && start <= at.UnixMilli() && (start >= plausible || c.start < plausible) {
+			c.began = start
+		}
 		c.kernelStart = e.Start
-		if end, ok := t.kernel.told.Get(c.key); ok && e.Start/1e6 <= end && c.open() {
+		id := c.key
+		id.zone = 0
+		if end, ok := t.kernel.told.Get(id); ok && start <= end && c.open() {
 			t.leave(c) // Suricata's count was recorded before the kernel's word of it
 		}
 	}
@@ -246,8 +260,8 @@ func (t *Table) Connection(k conntrack.Kind, e *conntrack.Entry, at time.Time) {
 	}
 	if k == conntrack.Ended {
 		c.stop = at.UnixMilli()
-		if stop := e.Stop / 1e6; stop >= c.start && stop < c.stop {
-			c.stop = stop
+		if stop := e.Stop / 1e6; stop >= c.start && stop <= c.stop {
+			c.stop, c.exact = stop, true
 		}
 		t.finish(c)
 	}
@@ -269,13 +283,37 @@ func (c *tracked) is(e *conntrack.Entry) bool {
 
 // find returns the connection of an entry, whichever of its ends is translated.
 func (k *kernel) find(e *conntrack.Entry) *tracked {
-	if c, ok := k.conns[keyOf(e.Orig.Src, e.Orig.Dst, e.Proto)]; ok {
+	if c := k.inZone(keyOf(e.Orig.Src, e.Orig.Dst, e.Proto), e); c != nil || e.Reply.Src == e.Orig.Dst {
 		return c
 	}
-	if e.Reply.Src != e.Orig.Dst {
-		return k.conns[keyOf(e.Orig.Src, e.Reply.Src, e.Proto)]
+	return k.inZone(keyOf(e.Orig.Src, e.Reply.Src, e.Proto), e)
+}
+
+// inZone returns the connection with these ends in an entry's zone. Those of an
+// earlier run are in some zone, until their numbers tell in which.
+func (k *kernel) inZone(id key, e *conntrack.Entry) *tracked {
+	id.zone = e.Zone
+	c := k.conns[id]
+	if c == nil || c.adopted && c.id != e.ID {
+		other := id
+		for _, other.zone = range k.zones {
+			o := k.conns[other]
+			if o == nil || !o.adopted || o.id != e.ID {
+				continue
+			}
+			delete(k.conns, other)
+			if c != nil {
+				c.key, k.conns[other] = other, c
+			}
+			o.key, k.conns[id] = id, o
+			c = o
+			break
+		}
 	}
-	return nil
+	if c != nil && c.id == e.ID {
+		c.adopted = false
+	}
+	return c
 }
 
 // begin takes up a connection, if it is one of a monitored network.
@@ -298,6 +336,7 @@ func (t *Table) begin(kind conntrack.Kind, e *conntrack.Entry, at time.Time) *tr
 		c.fate = RouterFlow
 	}
 	c.key = keyOf(c.client, c.remote, c.proto)
+	c.key.zone = e.Zone
 	again := false
 	if p, ok := k.past.Get(c.key); ok && p.known && p.id == c.id && kind != conntrack.New && (e.Start == 0 || e.Start/1e6 <= p.end) {
 		// It was followed, and then left out for a while: what it moved until now
@@ -319,16 +358,12 @@ func (t *Table) begin(kind conntrack.Kind, e *conntrack.Entry, at time.Time) *tr
 	} else if start := e.Start / 1e6; e.Start > 0 && start <= c.start && (start >= plausible || c.start < plausible) {
 		c.start = start
 	}
-	c.end = c.start
+	c.end, c.after = c.start, max(k.before(c.key), c.start-old)
 	c.hour = t.Hour(c.start)
 	k.serial++
 	c.serial = k.serial
-	if id, ok := k.early.Get(c.key); ok {
-		k.early.Remove(c.key)
-		if p, ok := t.pending.Peek(id); ok {
-			c.pending = p
-			t.pending.Remove(id)
-		}
+	if len(k.zones) < maxZones && !slices.Contains(k.zones, e.Zone) {
+		k.zones = append(k.zones, e.Zone)
 	}
 	if c.fate == Recorded && c.isDNS() {
 		c.fate = DNSFlow
@@ -373,7 +408,7 @@ func (t *Table) networkOf(a netip.Addr) string {
 // times takes what an entry tells of the beginning and the end.
 func (t *Table) times(c *tracked, k conntrack.Kind, e *conntrack.Entry, at time.Time) {
 	now := at.UnixMilli()
-	if start := e.Start / 1e6; !c.written && e.Start > 0 && start < c.start && c.start-start < slack {
+	if start := e.Start / 1e6; !c.written && e.Start > 0 && start < c.start && start >= c.after-near {
 		c.start = start
 	}
 	if c.over || !e.Over() {
@@ -457,9 +492,11 @@ func (t *Table) grown(c *tracked, old [2]uint64, at time.Time, begun int64) {
 
 // touch notes that a connection is to be recorded anew.
 func (t *Table) touch(c *tracked) {
-	if !c.dirty && c.fate == Recorded && !c.ended {
+	if !c.dirty && c.fate == Recorded {
 		c.dirty = true
-		t.kernel.changed = append(t.kernel.changed, c)
+		if !c.ended {
+			t.kernel.changed = append(t.kernel.changed, c)
+		}
 	}
 }
 
@@ -490,6 +527,7 @@ func (t *Table) tick(at time.Time) {
 func (t *Table) ClockSet(at time.Time, by int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.closeTails(math.MaxInt64)
 	if t.kernel.clock.IsZero() {
 		t.set.note(at.UnixMilli()-by, by)
 	} else {
@@ -525,15 +563,25 @@ func (s *clockSet) moved(ms int64) int64 {
 // shift moves the times of all connections, after the clock was set from last.
 func (t *Table) shift(last, by int64) {
 	k := &t.kernel
+	t.lingered(k.clock, true) // they are recorded with the times of before
 	k.since += by
 	if t.set.note(last, by) {
+		for _, id := range k.held.Keys() {
+			list, _ := k.held.Peek(id)
+			for i := range list {
+				h := &list[i]
+				h.first = t.set.moved(h.first)
+				if h.end != nil {
+					h.end.Flow.Start, h.end.Flow.End = t.set.moved(h.end.Flow.Start), t.set.moved(h.end.Flow.End)
+				}
+			}
+		}
 		k.lost = t.set.moved(k.lost)
 		for _, id := range k.past.Keys() {
 			p, _ := k.past.Peek(id)
-			p.end = t.set.moved(p.end)
+			p.end, p.until = t.set.moved(p.end), t.set.moved(p.until)
 			k.past.Add(id, p)
 		}
-		k.unheard.Purge()
 		for _, id := range k.told.Keys() {
 			end, _ := k.told.Peek(id)
 			k.told.Add(id, t.set.moved(end))
@@ -547,6 +595,10 @@ func (t *Table) shift(last, by int64) {
 			c.serial = t.kernel.serial
 		}
 		c.start, c.end = c.start+by, c.end+by
+		c.after += by
+		if c.began != 0 {
+			c.began += by
+		}
 		c.hour, c.before = t.Hour(c.start), [2]uint64{}
 		t.touch(c)
 	}
@@ -554,7 +606,7 @@ func (t *Table) shift(last, by int64) {
 
 // DumpEnds records what has changed. A connection that two dumps in a row did
 // not have is gone: one may have missed it, or its end is still to be told.
-func (t *Table) DumpEnds(_ time.Time, whole bool) {
+func (t *Table) DumpEnds(at time.Time, whole bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	k := &t.kernel
@@ -562,6 +614,7 @@ func (t *Table) DumpEnds(_ time.Time, whole bool) {
 		k.active = true
 		k.since = k.began.UnixMilli()
 	}
+	t.settle(false)
 	if whole {
 		for _, c := range k.conns {
 			if k.dumps-c.dump >= 2 {
@@ -593,6 +646,7 @@ func (t *Table) DumpEnds(_ time.Time, whole bool) {
 	}
 	clear(k.changed[len(left):])
 	k.changed = left
+	t.lingered(at, false)
 	t.flush()
 }
 
@@ -601,6 +655,9 @@ func (t *Table) DumpEnds(_ time.Time, whole bool) {
 func (t *Table) Suspend() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.settle(true)
+	t.lingered(t.kernel.clock, true)
+	t.closeTails(math.MaxInt64)
 	for _, c := range t.kernel.changed {
 		if c.dirty && !c.ended {
 			t.write(c, false)
@@ -618,12 +675,14 @@ func (t *Table) Inactive() {
 	defer t.mu.Unlock()
 	k := &t.kernel
 	k.active = false
+	t.settle(true)
+	t.lingered(k.clock, true)
 	if k.since == 0 {
 		for _, c := range k.conns {
 			t.finish(c)
 		}
-		t.flush()
 	}
+	t.flush()
 }
 
 // write records a connection as it stands; final if nothing will change.
@@ -695,47 +754,78 @@ func (t *Table) leave(c *tracked) {
 	}
 }
 
+// uncounted follows a connection no more that the kernel does not count. If
+// Suricata has told its end already, that is the record of it.
+func (t *Table) uncounted(c *tracked) {
+	t.sort(c)
+	t.counters.conn[Uncounted].Add(1)
+	switch {
+	case c.written:
+		t.record(Flow{State: Done, Track: Track{Key: c.serial}})
+	case c.fate == Recorded && c.seen[0] > 0 && c.seen[1] > 0:
+		f := t.flow(c)
+		f.Sent, f.Recvd, f.State = c.seen[0], c.seen[1], Whole
+		if t.excluded(&f) == Recorded {
+			t.record(f)
+		}
+	case c.suricata != 0 && c.pending != (pending{}):
+		t.pending.Add(c.suricata, c.pending)
+	}
+	t.drop(c)
+}
+
 // finish records the end of a connection and follows it no more.
 func (t *Table) finish(c *tracked) {
 	if c.ended {
 		return
 	}
+	t.sort(c)
 	t.believe(c)
 	t.judge(c)
 	if end := t.lastPacket(c); end != c.end {
 		c.end = end
 		t.touch(c)
 	}
-	fate := c.fate
-	total := c.total()
-	unanswered := !c.answered || total[0] == 0 || total[1] == 0
-	switch {
-	case fate == Recorded && unanswered:
-		fate = Unanswered
-	case fate == DNSFlow && !unanswered && c.app == "":
-		t.kernel.unheard.Add(c.key, c)
-	}
-	if fate == Recorded && (c.dirty || !c.written || !c.over) {
+	if t.fateOf(c) == Recorded && (!c.written || !c.over) {
 		c.over = true
-		before := c.written
-		t.write(c, true)
-		fate = c.fate
-		c.written = c.written && before // one that was recorded whole needs no more
+		t.touch(c)
 	}
-	if c.written {
-		t.record(Flow{State: Done, Track: Track{Key: c.serial}})
-	}
-	t.counters.conn[fate].Add(1)
 	t.drop(c)
-	if fate == Uncounted {
+	if c.fate == Uncounted {
+		t.counters.conn[Uncounted].Add(1)
 		return // its end is still to be told by Suricata
 	}
-	t.kernel.past.Add(c.key, past{c.id, c.end, c.stop == 0})
+	t.kernel.past.Add(c.key, past{c.id, c.end, c.until(), c.stop == 0})
+	if c.stop != 0 && t.mayBeTold(c) {
+		t.linger(c)
+		return
+	}
+	t.last(c)
+}
+
+// last makes the last record of a connection.
+func (t *Table) last(c *tracked) {
+	before := c.written
+	if c.dirty && t.fateOf(c) == Recorded {
+		t.write(c, true)
+	}
+	if before && c.written {
+		t.record(Flow{State: Done, Track: Track{Key: c.serial}})
+	}
+	t.counters.conn[t.fateOf(c)].Add(1)
+}
+
+// fateOf is what becomes of a connection, as it stands.
+func (t *Table) fateOf(c *tracked) Fate {
+	if total := c.total(); c.fate == Recorded && (!c.answered || total[0] == 0 || total[1] == 0) {
+		return Unanswered
+	}
+	return c.fate
 }
 
 // drop follows a connection no more.
 func (t *Table) drop(c *tracked) {
-	c.ended, c.dirty = true, false
+	c.ended = true
 	delete(t.kernel.conns, c.key)
 }
 
@@ -762,21 +852,6 @@ func (t *Table) lastPacket(c *tracked) int64 {
 	return c.end
 }
 
-// connOf is the connection that an event belongs to, if the kernel tracks it.
-func (t *Table) connOf(ev *suricata.Event) *tracked {
-	if len(t.kernel.conns) == 0 || !ev.Src.Addr().IsValid() || !ev.Dst.Addr().IsValid() {
-		return nil
-	}
-	return t.kernel.conns[keyOf(ev.Src, ev.Dst, ev.Proto)]
-}
-
-// expect remembers that a connection has a name, before the kernel's word of it.
-func (t *Table) expect(ev *suricata.Event) {
-	if t.kernel.active && ev.Src.Addr().IsValid() && ev.Dst.Addr().IsValid() {
-		t.kernel.early.Add(keyOf(ev.Src, ev.Dst, ev.Proto), ev.FlowID)
-	}
-}
-
 // identify takes the client's MAC from an event.
 func (t *Table) identify(c *tracked, ev *suricata.Event) {
 	m := client.MAC(ev.SrcMAC)
@@ -796,43 +871,48 @@ func (t *Table) identify(c *tracked, ev *suricata.Event) {
 	}
 }
 
-// counted takes the end of a connection that the kernel counts, or has counted.
-// It is Recorded if Suricata's count is to stand.
+// counted takes the end of a connection that the kernel counts, or has counted,
+// or may yet tell of: then it is held. It is Recorded if Suricata's count is to stand.
 func (t *Table) counted(ev *suricata.Event) Fate {
 	k := &t.kernel
 	heads := t.capture.Load().Heads
-	if !k.active && len(k.conns) == 0 && !heads || ev.Proto != TCP && ev.Proto != UDP ||
-		!ev.Src.Addr().IsValid() || !ev.Dst.Addr().IsValid() {
+	id, whole := idOf(ev)
+	if !k.active && len(k.conns) == 0 && !heads || !whole || ev.Proto != TCP && ev.Proto != UDP {
 		return Recorded
 	}
-	id := keyOf(ev.Src, ev.Dst, ev.Proto)
-	k.early.Remove(id)
-	c := k.conns[id]
-	if c != nil && c.fate != Uncounted {
-		t.told(c, ev, heads)
-		return Counted
+	if c := k.numbered(id, ev.FlowID); c != nil && ev.Flow.Start < c.since() {
+		t.giveBack(c) // only now it shows when it began
 	}
-	if t.heard(id, ev, heads) {
-		return Counted
+	c := k.certain(id, ev.FlowID, ev.Flow.Start)
+	if c == nil && !k.active && !heads { // nothing that is held would be decided
+		var known bool
+		if c, known = k.likely(id, &held{number: ev.FlowID, first: ev.Flow.Start, end: ev}); c == nil && known {
+			t.pending.Remove(ev.FlowID)
+			return Counted
+		}
+		if c == nil {
+			return Recorded
+		}
 	}
-	p, ok := k.past.Get(id)
 	switch {
-	case c == nil && ok && ev.Flow.Start <= p.end+slack:
+	case c == nil && k.wasCounted(id, ev.Flow.Start):
+		t.pending.Remove(ev.FlowID)
 		return Counted
-	case heads:
-		return HeadOnly
-	case k.active && (ev.Flow.End < k.since || ev.Flow.End <= k.lost):
-		return Earlier
+	case c == nil:
+		t.hold(id, ev, ev.Flow.Start)
+		return waiting
+	case c.fate == Uncounted:
+		return Recorded
 	}
-	return Recorded
+	t.claim(c, ev.FlowID, ev.Flow.Start)
+	t.told(c, ev, heads)
+	return Counted
 }
 
 // told takes what Suricata tells at the end of a connection, or of a part of it.
 func (t *Table) told(c *tracked, ev *suricata.Event, heads bool) {
-	if ev.Flow.Start < c.start-slack {
-		return // it was of an earlier one with the same ports
-	}
 	t.identify(c, ev)
+	c.closed = true
 	if !c.open() {
 		return
 	}
@@ -842,7 +922,7 @@ func (t *Table) told(c *tracked, ev *suricata.Event, heads bool) {
 	}
 	c.notDNS = c.notDNS || ev.Unrecognised && c.app == ""
 	t.judge(c)
-	if heads {
+	if heads || ev.Flow.Start < c.start-slack { // of what was forgotten meanwhile
 		return
 	}
 	up := netBytes(ev.Flow.BytesToServer, ev.Flow.PktsToServer)
@@ -904,7 +984,7 @@ func (t *Table) Adopt(flows []Flow) {
 		f := &flows[i]
 		c := &tracked{
 			id: f.Track.ID, proto: f.Proto, direction: f.Direction, mac: f.Client, iface: f.Interface,
-			start: f.Start, end: f.End, answered: true, over: f.State == Over, written: true, serial: f.Track.Key,
+			start: f.Start, end: f.End, answered: true, over: f.State == Over, written: true, adopted: true, after: f.Start - slack, serial: f.Track.Key,
 			raw:  [2]uint64{f.Track.RawSent, f.Track.RawRecvd},
 			base: [2]uint64{f.Sent - f.Track.RawSent, f.Recvd - f.Track.RawRecvd}, // may be less than 0: see begin
 		}
@@ -927,8 +1007,16 @@ func (t *Table) Adopt(flows []Flow) {
 			c.named = f.Sent + f.Recvd
 		}
 		k.serial = max(k.serial, c.serial)
-		if old := k.conns[c.key]; old != nil {
-			t.finish(old) // its end was not recorded
+		// Two with the same ends are in two zones, which the kernel will tell.
+		for old := k.conns[c.key]; old != nil; old = k.conns[c.key] {
+			if old.id == c.id || len(k.zones) == maxZones {
+				t.finish(old) // its end was not recorded
+				break
+			}
+			c.key.zone--
+			if !slices.Contains(k.zones, c.key.zone) {
+				k.zones = append(k.zones, c.key.zone)
+			}
 		}
 		k.conns[c.key] = c
 	}

@@ -82,13 +82,27 @@ func moved(e *conntrack.Entry, sent, recvd uint64) {
 
 func (k *kernelOf) update(e *conntrack.Entry) { k.Connection(conntrack.Updated, e, k.now) }
 
+// end ends a connection, and lets it linger for as long as it does.
 func (k *kernelOf) end(e *conntrack.Entry) {
+	k.forget(e)
+	k.close()
+}
+
+// close ends the time for which connections linger.
+func (k *kernelOf) close() {
+	k.mu.Lock()
+	k.lingered(k.now, true)
+	k.mu.Unlock()
+	k.Flush()
+}
+
+// forget makes the kernel forget a connection.
+func (k *kernelOf) forget(e *conntrack.Entry) {
 	k.entries = slices.DeleteFunc(k.entries, func(o *conntrack.Entry) bool { return o == e })
 	last := *e
 	last.Counted = true
 	last.Stop = k.now.UnixNano()
 	k.Connection(conntrack.Ended, &last, k.now)
-	k.Flush()
 }
 
 // take returns what was recorded since the last call, in short.
@@ -327,17 +341,30 @@ func TestEventsAfterDump(t *testing.T) {
 // TestSuricataFirst: Suricata tells of a whole connection before the kernel tells
 // of any of it.
 func TestSuricataFirst(t *testing.T) {
-	k := newKernelTable(t, Policy{})
-	play(t, k.Table, strings.NewReader(browse.end()))
-	k.expect(t, "Suricata's word", `whole out 443/6 "" 1000+5000`)
 	e := kernelConn(1, TCP, "192.168.1.10:50000", https)
 	e.Start = began.UnixNano()
 	moved(&e, 10, 20)
+	e.TCPState = conntrack.TimeWait
+
+	k := newKernelTable(t, Policy{})
+	play(t, k.Table, strings.NewReader(browse.tls(`"sni":"first.example.org"`)+"\n"+browse.end()))
+	k.expect(t, "Suricata's word")
+	k.add(e)
+	k.after(3 * time.Second)
+	k.expect(t, "the kernel's", `over out 443/6 "first.example.org" 10+20`)
+	k.now = k.now.Add(time.Minute)
+	k.end(k.entries[0])
+	k.expect(t, "its end", "done")
+
+	k = newKernelTable(t, Policy{})
+	play(t, k.Table, strings.NewReader(browse.end()))
+	k.after(3 * time.Second)
+	k.expect(t, "no word of the kernel's", `whole out 443/6 "" 1000+5000`)
 	k.add(e)
 	k.after(3 * time.Second)
 	k.now = k.now.Add(time.Minute)
 	k.end(k.entries[0])
-	k.expect(t, "the kernel's word")
+	k.expect(t, "the kernel's word, too late")
 }
 
 // TestNameOfTheNext: the name of the next connection with the same ports comes
@@ -356,6 +383,80 @@ func TestNameOfTheNext(t *testing.T) {
 	moved(second, 3, 4)
 	k.after(3 * time.Second)
 	k.expect(t, "both", "done", `running out 443/6 "second.example.org" 3+4`)
+}
+
+// TestZones: connections with the same ends in two zones are two, in a run to come,
+// too; what Suricata tells is of one of them.
+func TestZones(t *testing.T) {
+	k := newKernelTable(t, Policy{})
+	a, b := kernelConn(1, UDP, "192.168.1.10:50000", https), kernelConn(2, UDP, "192.168.1.10:50000", https)
+	a.Zone, b.Zone = 3, 4
+	first, second := k.add(a), k.add(b)
+	moved(first, 10, 20)
+	moved(second, 100, 200)
+	c := browse
+	c.proto = "UDP"
+	play(t, k.Table, strings.NewReader(c.quic(`"sni":"zone.example.org"`)))
+	k.after(3 * time.Second)
+	left := slices.Clone(*k.got)
+	k.expect(t, "both", `running out 443/17 "zone.example.org" 10+20`, `running out 443/17 "" 100+200`)
+	for i := range left {
+		left[i].Track.Key = uint64(i + 1)
+	}
+
+	next := newKernelTable(t, Policy{})
+	next.Table, next.got = newTable(home(), Policy{Interfaces: []string{"br-lan"}})
+	next.Adopt(left)
+	next.now, next.entries = k.now.Add(time.Second), []*conntrack.Entry{second, first}
+	moved(first, 1, 2)
+	moved(second, 3, 4)
+	next.dump()
+	next.expect(t, "another run", `running out 443/17 "" 103+204`, `running out 443/17 "zone.example.org" 11+22`)
+	next.end(first)
+	next.end(second)
+	next.expect(t, "the ends", `over out 443/17 "zone.example.org" 11+22`, "done", `over out 443/17 "" 103+204`, "done")
+}
+
+// TestTail: the last packets of a connection that Suricata has forgotten already
+// are added to its flow.
+func TestTail(t *testing.T) {
+	whole := conn{id: 1, src: "192.168.1.10:50000", dst: "203.0.113.80:80", srcMAC: phoneMAC, dstMAC: routerMAC, app: "http", sent: 500, recvd: 900, state: "closed"}
+	tail := conn{id: 2, src: whole.dst, dst: whole.src, srcMAC: routerMAC, dstMAC: phoneMAC, app: "failed", recvd: 66, tcp: `{"ack":true}`, late: 8700 * time.Millisecond}
+	soon := func(c conn) string { // told at once
+		return strings.Replace(c.end(), c.stamp(500*time.Millisecond), c.stamp(9101*time.Millisecond), 1)
+	}
+	for _, tt := range []struct {
+		name   string
+		events []string
+		want   []string
+	}{
+		{"the last packet", []string{soon(whole), tail.end()}, []string{"over 566+900", "done"}},
+		{"two of them", []string{soon(whole), tail.end(), with(tail, func(c *conn) { c.src, c.dst, c.sent, c.recvd = c.dst, c.src, 70, 0 }).end()}, []string{"over 636+900", "done"}},
+		{"none", []string{soon(whole)}, []string{"over 500+900", "done"}},
+		{"told later", []string{strings.Replace(whole.end(), whole.stamp(500*time.Millisecond), whole.stamp(20*time.Second), 1), tail.end()}, []string{"whole 500+900"}},
+		{"of a later one", []string{soon(whole), with(tail, func(c *conn) { c.late = time.Minute }).end()}, []string{"over 500+900", "done"}},
+		{"one that somebody opened", []string{soon(whole), with(tail, func(c *conn) { c.tcp = `{"syn":true}` }).end()}, []string{"over 500+900", "done"}},
+		{"of another connection", []string{soon(whole), with(tail, func(c *conn) { c.dst = "192.168.1.10:50001" }).end()}, []string{"over 500+900", "done"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tab, got := newTable(home(), Policy{Interfaces: []string{"br-lan"}})
+			accounted(t, tab, play(t, tab, strings.NewReader(strings.Join(tt.events, "\n"))))
+			tab.Suspend()
+			var out []string
+			for i, f := range *got {
+				switch {
+				case f.State == Done:
+					out = append(out, "done")
+				case i+1 < len(*got) && (*got)[i+1].State == Over: // the next replaces it
+				default:
+					out = append(out, fmt.Sprintf("%s %d+%d", map[State]string{Whole: "whole", Over: "over"}[f.State], f.Sent, f.Recvd))
+				}
+			}
+			if !slices.Equal(out, tt.want) {
+				t.Errorf("recorded %q, want %q", out, tt.want)
+			}
+		})
+	}
 }
 
 // TestLostEnd: the end was lost; the connection is gone, or another has its
@@ -394,7 +495,7 @@ func TestPortsUsedAgain(t *testing.T) {
 	for i := range 3 {
 		e := k.add(kernelConn(1, TCP, "192.168.1.10:50000", https))
 		c := browse
-		c.id = 100 + i
+		c.id, c.late = 100+i, k.now.Sub(began)
 		play(t, k.Table, strings.NewReader(c.tls(fmt.Sprintf(`"sni":"n%d.example.org"`, i))))
 		moved(e, 10, 20)
 		e.TCPState = conntrack.TimeWait
@@ -521,6 +622,8 @@ func TestSuricataKnowsMore(t *testing.T) {
 			k.SetCapture(tt.capture)
 			k.dump()
 			play(t, tab, strings.NewReader(later.end()))
+			k.expect(t, "before the kernel has told of all")
+			k.after(3 * time.Second)
 			k.expect(t, tt.name, tt.want...)
 			if n := tab.Counts()[tt.fate].Events; n != 1 {
 				t.Errorf("%v: %d events", tt.fate, n)
@@ -534,13 +637,16 @@ func TestAccountingOff(t *testing.T) {
 	k := newKernelTable(t, Policy{})
 	e := k.add(kernelConn(1, TCP, "192.168.1.10:50000", https))
 	e.Status |= conntrack.SeenReply
-	for range 3 {
+	list := func() {
 		k.DumpBegins(k.now)
 		k.Connection(conntrack.Listed, e, k.now)
 		k.DumpEnds(k.now, true)
 	}
+	list()
+	list()
 	k.expect(t, "without counters")
 	play(t, k.Table, strings.NewReader(browse.end()))
+	list()
 	k.expect(t, "Suricata's count", `whole out 443/6 "" 1000+5000`)
 }
 
@@ -551,7 +657,9 @@ func TestUncountedOffload(t *testing.T) {
 	for _, last := range []bool{false, true} { // whether the kernel forgets it before Suricata does
 		e := k.add(kernelConn(1, TCP, "192.168.1.10:50000", https))
 		moved(e, 10, 20)
-		play(t, k.Table, strings.NewReader(browse.tls(`"sni":"www.example.org"`)))
+		c := browse
+		c.late = k.now.Sub(began)
+		play(t, k.Table, strings.NewReader(c.tls(`"sni":"www.example.org"`)))
 		k.after(3 * time.Second)
 		k.expect(t, "before", `running out 443/6 "www.example.org" 10+20`)
 		e.Status |= conntrack.Offloaded
@@ -561,10 +669,11 @@ func TestUncountedOffload(t *testing.T) {
 		if last {
 			k.end(e)
 		}
-		play(t, k.Table, strings.NewReader(browse.end()))
+		play(t, k.Table, strings.NewReader(c.end()))
 		if !last {
 			k.end(e)
 		}
+		k.after(3 * time.Second)
 		k.expect(t, "its end", `whole out 443/6 "www.example.org" 1000+5000`)
 	}
 }

@@ -91,6 +91,7 @@ type Table struct {
 	memory    *name.Memory
 	intern    *name.Interner
 	gateways  map[client.MAC]bool
+	tails     *simplelru.LRU[key, *tailed] // flows that Suricata counted, to which something may be added
 	forgotten []forgetting
 	set       clockSet
 	batch     []Flow
@@ -136,6 +137,9 @@ func New(clients Clients, emit func([]Flow)) *Table {
 	if t.ended, err = simplelru.NewLRU[tuple, pending](maxEnded, nil); err != nil {
 		panic(err)
 	}
+	if t.tails, err = simplelru.NewLRU[key, *tailed](maxTails, nil); err != nil {
+		panic(err)
+	}
 	t.policy.Store(&Policy{})
 	t.capture.Store(&Capture{})
 	t.kernel.init()
@@ -160,7 +164,9 @@ func (t *Table) Event(ev *suricata.Event) {
 		t.counters.add(t.named(ev))
 	case ev.Kind == suricata.Flow:
 		ev.Flow.Start, ev.Flow.End = t.set.moved(ev.Flow.Start), t.set.moved(ev.Flow.End)
-		t.counters.add(t.end(ev))
+		if fate := t.end(ev); fate != waiting {
+			t.counters.add(fate)
+		}
 	default:
 		t.counters.add(OtherEvent)
 	}
@@ -274,9 +280,14 @@ func (t *Table) named(ev *suricata.Event) Fate {
 		return OtherInterface
 	}
 	t.connects(ev.SrcMAC, t.iface(ev.Interface), ev.Src.Addr(), ev.Dst.Addr())
-	// What is said after a connection's end is of the next with its ports.
-	if c := t.connOf(ev); c != nil && c.fate != Uncounted && !(c.over && ev.Time > c.end) {
-		c.suricata = ev.FlowID
+	id, whole := idOf(ev)
+	at := t.set.moved(ev.Time)
+	var c *tracked
+	if whole {
+		c = t.kernel.certain(id, ev.FlowID, at)
+	}
+	if c != nil && c.fate != Uncounted {
+		t.claim(c, ev.FlowID, at)
 		fate := t.state(&c.pending, ev)
 		if c.app == "" {
 			c.app = appOf(ev.Kind)
@@ -288,7 +299,8 @@ func (t *Table) named(ev *suricata.Event) Fate {
 	}
 	p, _ := t.pending.Get(ev.FlowID)
 	fate := t.state(&p, ev)
-	if t.kernel.active {
+	expected := t.kernel.active || t.capture.Load().Heads // the kernel's word
+	if expected {
 		p.app = appOf(ev.Kind)
 	}
 	if p == (pending{}) {
@@ -297,7 +309,9 @@ func (t *Table) named(ev *suricata.Event) Fate {
 	if t.pending.Add(ev.FlowID, p) {
 		t.counters.namesDropped.Add(1)
 	}
-	t.expect(ev)
+	if expected && whole && c == nil {
+		t.hold(id, ev, at)
+	}
 	return fate
 }
 
@@ -366,20 +380,32 @@ func sourceOf(k suricata.Kind) name.Source {
 	return name.None
 }
 
-// end makes the flow of a connection that has ended.
+// end takes the end of a connection.
 func (t *Table) end(ev *suricata.Event) Fate {
-	p, _ := t.pending.Peek(ev.FlowID)
-	t.pending.Remove(ev.FlowID)
 	if fate := t.counted(ev); fate != Recorded {
 		return fate
 	}
+	return t.own(ev)
+}
+
+// own makes the flow of a connection that has ended and that Suricata counts.
+func (t *Table) own(ev *suricata.Event) Fate {
+	p, _ := t.pending.Peek(ev.FlowID)
+	t.pending.Remove(ev.FlowID)
+	k := &t.kernel
 	switch {
 	case ev.Proto != TCP && ev.Proto != UDP:
 		return OtherProtocol
 	case !ev.Src.Addr().IsValid() || !ev.Dst.Addr().IsValid():
 		return BadEvent
+	case t.capture.Load().Heads:
+		return HeadOnly
+	case k.active && (ev.Flow.End < k.since || ev.Flow.End <= k.lost):
+		return Earlier
 	case !t.monitored(ev.Interface):
 		return OtherInterface
+	case t.tail(ev):
+		return Recorded
 	case ev.Flow.BytesToServer == 0 || ev.Flow.BytesToClient == 0:
 		return Unanswered
 	}
@@ -421,6 +447,7 @@ func (t *Table) end(ev *suricata.Event) Fate {
 		t.clients.Seen(f.Client, f.ClientAddr, f.Interface, f.End)
 	}
 	t.coverage.add(f.Interface, recorded, moved, f.Source.Named(), f.Start)
+	t.expectTail(ev, &f)
 	t.record(f)
 	if t.kernel.timeouts != (conntrack.Timeouts{}) {
 		t.kernel.told.Add(keyOf(ev.Src, ev.Dst, ev.Proto), f.End)

@@ -151,6 +151,9 @@ func TestCaptures(t *testing.T) {
 	tab, got := newTable(&lan{}, Policy{})
 	accounted(t, tab, play(t, tab, f))
 	for _, f := range *got {
+		if f.State == Done { // to which no tail was added
+			continue
+		}
 		if f.End < f.Start || f.Sent == 0 || f.Recvd == 0 || !f.Remote.IsValid() || !f.ClientAddr.IsValid() {
 			t.Errorf("not a flow: %+v", f)
 		}
