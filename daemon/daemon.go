@@ -318,9 +318,14 @@ func (d *daemon) run(ctx context.Context) error {
 		defer d.table.Suspend()
 		d.table.Adopt(d.adopted)
 		d.adopted = nil
-		sources, late := errgroup.WithContext(late)
-		sources.Go(func() error { return d.events.Run(late, d.event, d.table.Flush) })
-		sources.Go(func() error { return d.followKernel(late) })
+		// The kernel has the last word, after what Suricata tells when it ends.
+		last, told := context.WithCancel(context.WithoutCancel(late))
+		var sources errgroup.Group
+		sources.Go(func() error {
+			defer told()
+			return d.events.Run(late, d.event, d.table.Flush)
+		})
+		sources.Go(func() error { return d.followKernel(last) })
 		return sources.Wait()
 	})
 	g.Go(func() error { return d.head.Run(late) })

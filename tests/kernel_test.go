@@ -284,6 +284,36 @@ func TestDownloadIsSeen(t *testing.T) {
 	}
 }
 
+// TestRestartKeepsNames: a restart loses nothing of the connections just before it,
+// whose bytes nobody has asked for yet. Their names are told by themselves alone.
+func TestRestartKeepsNames(t *testing.T) {
+	r, s := monitoredRouter(t, "filter")
+	made, err := r.Clients()[0].Burst(t.Context(), 150, 16, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	restartDaemon(t, s)
+	var want []string
+	for _, c := range made {
+		e := tracked(t, r, c)
+		want = append(want, shown(c.Client.MAC, c.Client.MAC, c.Name, "tls", c.Remote.Addr().String(), 443, "tcp", "tls", e.Sent.Bytes, e.Recvd.Bytes))
+	}
+	var got []string
+	err = s.Until(t.Context(), reportTime, func(ctx context.Context) (bool, error) {
+		got = nil
+		for _, f := range flowsOf(t, s, r.Clients()[0]) {
+			if strings.HasSuffix(f.Hostname, router.BurstDomain) || f.Hostname == "" {
+				got = append(got, shown(f.MAC, f.MAC, f.Hostname, f.Source, f.Address, f.Port, f.Proto, f.App, f.Sent, f.Recvd))
+			}
+		}
+		return len(got) >= len(want) && status(t, s).Flows.Running == 0, nil
+	})
+	if err != nil {
+		t.Fatalf("%v; %d flows are there", err, len(got))
+	}
+	diff(t, want, got)
+}
+
 // TestThroughRestarts: one connection stays one flow with all of its bytes,
 // whatever is restarted.
 func TestThroughRestarts(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"syscall"
@@ -18,11 +19,11 @@ import (
 const (
 	// minInterval is the time between dumps: how old the bytes of a connection
 	// that runs may be.
-	minInterval = 3 * time.Second
-	maxInterval = time.Minute
+	minInterval = 2 * time.Second
 	// share is the part of a processor that dumps may take: 1/share. With very
-	// many connections they become rarer instead.
-	share = 300
+	// many connections they become rarer instead, but not rarer than maxInterval.
+	share       = 300
+	maxInterval = 15 * time.Second
 	// eager is the time between dumps that make good lost events.
 	eager      = time.Second
 	eagerShare = 10        // as share, then
@@ -36,6 +37,8 @@ const (
 	gather = 100 * time.Millisecond
 	// datagram holds the largest part of a dump (NLMSG_GOODSIZE up to 32 KiB).
 	datagram = 64 << 10
+	// lastWord bounds the dump that is made at the end.
+	lastWord = 2 * time.Second
 	// again is when a source that failed is tried again.
 	again = 10 * time.Second
 )
@@ -181,7 +184,9 @@ func (w *Watcher) follow(ctx context.Context, r Receiver) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, dumps.Close()) }()
+	woken := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
+		defer close(woken)
 		events.SetReadDeadline(time.Unix(1, 0))
 		dumps.SetReadDeadline(time.Unix(1, 0))
 	})
@@ -203,7 +208,32 @@ func (w *Watcher) follow(ctx context.Context, r Receiver) (err error) {
 	}
 	w.update(func(s *State) { s.Active, s.Problem = true, problem })
 	w.changed(w.State())
-	return f.run(ctx)
+	err = f.run(ctx)
+	if ctx.Err() != nil {
+		<-woken // nothing sets a deadline any more
+		if err := f.finish(); err != nil {
+			w.log.Warn("what moved last is not known", "problem", err)
+		}
+	}
+	return err
+}
+
+// finish tells all there is at the end: what counters say of the connections that
+// run, a run to come goes on from.
+func (f *follower) finish() (err error) {
+	until := time.Now().Add(lastWord)
+	if err := f.drain(until); err != nil {
+		return err
+	}
+	// The other socket may be in the middle of an answer.
+	if f.dumps, err = dial(0); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.dumps.Close()) }()
+	if err := f.dumps.SetReadDeadline(until); err != nil {
+		return fmt.Errorf("list the connections: %w", err)
+	}
+	return f.dump()
 }
 
 // switchOn puts the kernel's settings in force, and notes those that it changed.
@@ -228,10 +258,10 @@ type follower struct {
 	r             Receiver
 	events, dumps *socket
 	entry         Entry
-	last          time.Time // when the last dump ended
-	due           time.Time // when the next one is
-	took          time.Duration
-	warned        time.Time // of lost events
+	last          time.Time     // when the last dump ended
+	due           time.Time     // when the next one is
+	took          time.Duration // of a processor
+	warned        time.Time     // of lost events
 }
 
 func (f *follower) run(ctx context.Context) error {
@@ -245,7 +275,7 @@ func (f *follower) run(ctx context.Context) error {
 		}
 		if !time.Now().Before(f.due) {
 			// What happened before the dump is told before it.
-			if err := f.drain(); err != nil {
+			if err := f.drain(time.Time{}); err != nil {
 				return err
 			}
 			if err := f.dump(); err != nil {
@@ -292,9 +322,9 @@ func (f *follower) readUntil(ctx context.Context, until time.Time) error {
 	}
 }
 
-// drain tells of the events that are there.
-func (f *follower) drain() error {
-	if err := f.events.SetReadDeadline(time.Time{}); err != nil {
+// drain tells of the events that are there, until a time, if that is not zero.
+func (f *follower) drain(until time.Time) error {
+	if err := f.events.SetReadDeadline(until); err != nil {
 		return fmt.Errorf("read connections' events: %w", err)
 	}
 	for range maxDrain {
@@ -349,9 +379,26 @@ var request = netlink.Message{
 	Data:   []byte{unix.AF_UNSPEC, 0, 0, 0},
 }
 
-// dump lists all connections, and says when to do so again.
+// interval is the time from a dump to the next, by the processor time of the one.
+func interval(took time.Duration) time.Duration {
+	return min(max(minInterval, share*took), maxInterval)
+}
+
+// processorTime is what the thread has used, which this goroutine is locked to.
+func processorTime() time.Duration {
+	var used unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &used); err != nil {
+		return 0 // no kernel that Go runs on
+	}
+	return time.Duration(used.Nano())
+}
+
+// dump lists all connections, and says when to do so again: how soon depends on
+// what that costs, and not on what else the machine does meanwhile.
 func (f *follower) dump() error {
-	began := time.Now()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	began, used := time.Now(), processorTime()
 	f.r.DumpBegins(began)
 	if _, err := f.dumps.Send(request); err != nil {
 		return fmt.Errorf("ask for the connections: %w", err)
@@ -387,16 +434,16 @@ func (f *follower) dump() error {
 		}
 	}
 	f.last = time.Now()
-	f.took = f.last.Sub(began)
 	f.r.DumpEnds(f.last, whole)
-	f.due = f.last.Add(min(max(minInterval, share*f.took), maxInterval))
+	f.took = processorTime() - used
+	f.due = f.last.Add(interval(f.took))
 	if uncounted > 0 && !accounting(settings) { // somebody has switched it off
 		if err := f.w.switchOn(); err != nil {
 			return fmt.Errorf("the kernel does not count the bytes of connections any more: %w", err)
 		}
 	}
 	f.w.update(func(s *State) {
-		s.Entries, s.DumpTime = n, f.took
+		s.Entries, s.DumpTime = n, f.last.Sub(began)
 		s.Any = s.Any || n > 0
 	})
 	return nil

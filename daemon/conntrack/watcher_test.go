@@ -90,6 +90,7 @@ type namespace struct {
 	*collector
 	kernel *conntrack.Conn
 	states chan State
+	stop   func() error // ends Run, and returns its error
 }
 
 // watch follows a namespace of its own.
@@ -118,9 +119,12 @@ func watch(t *testing.T, c *collector) *namespace {
 		cancel()
 		t.Skipf("connection tracking in a network namespace can not be had here: %v", err)
 	}
-	t.Cleanup(func() {
+	n.stop = sync.OnceValue(func() error {
 		cancel()
-		if err := errors.Join(<-ended, n.kernel.Close()); err != nil {
+		return <-ended
+	})
+	t.Cleanup(func() {
+		if err := errors.Join(n.stop(), n.kernel.Close()); err != nil {
 			t.Error(err)
 		}
 	})
@@ -165,6 +169,60 @@ func TestFollow(t *testing.T) {
 	ended := n.entries[Ended][0]
 	if ended.ID != began.ID || !ended.Counted || ended.Start == 0 || ended.Stop < ended.Start {
 		t.Errorf("ended: %+v", ended)
+	}
+}
+
+// TestLastWord: at the end all that there is is told once more.
+func TestLastWord(t *testing.T) {
+	n := watch(t, newCollector())
+	before := n.dumps
+	if err := n.kernel.Create(connection(unix.IPPROTO_UDP, 1000, false)); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if len(n.entries[New]) != 1 || len(n.entries[Listed]) != 1 || !n.entries[Listed][0].Counted || n.dumps == before {
+		t.Errorf("told of %+v, in %d listings", n.entries, n.dumps)
+	}
+}
+
+func TestInterval(t *testing.T) {
+	for took, want := range map[time.Duration]time.Duration{
+		0:                      minInterval,
+		500 * time.Microsecond: minInterval,
+		20 * time.Millisecond:  6 * time.Second,
+		10 * time.Second:       maxInterval,
+	} {
+		if got := interval(took); got != want {
+			t.Errorf("after %v: %v, want %v", took, got, want)
+		}
+	}
+}
+
+// waitingReceiver waits in the middle of a listing, as on a machine that has other
+// things to do.
+type waitingReceiver struct{ *collector }
+
+func (r waitingReceiver) DumpEnds(at time.Time, whole bool) {
+	time.Sleep(time.Second)
+	r.collector.DumpEnds(at, whole)
+}
+
+// TestCostOfListing: the time in which others have the processor costs nothing.
+func TestCostOfListing(t *testing.T) {
+	n := watch(t, newCollector())
+	dumps, err := dial(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dumps.Close()
+	f := follower{w: n.Watcher, r: waitingReceiver{newCollector()}, dumps: dumps}
+	if err := f.dump(); err != nil {
+		t.Fatal(err)
+	}
+	if f.took <= 0 || f.took > 500*time.Millisecond {
+		t.Errorf("a listing of nothing, with a second of waiting, cost %v", f.took)
 	}
 }
 

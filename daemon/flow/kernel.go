@@ -20,7 +20,7 @@ const (
 	maxTold  = 512   // connections that Suricata told all of before the kernel did
 	// shownAfter is the age in ms from which a connection that runs is recorded:
 	// most are over before, and are then recorded only once.
-	shownAfter = 2000
+	shownAfter = 1500
 	// slack is by how many ms the clocks of packets and of connections may differ.
 	slack = 2000
 	// old is by how many ms the word of a connection's beginning is late at most.
