@@ -72,8 +72,10 @@ var (
 	deviceLine = regexp.MustCompile(`^(?:device: )?.{1,15}: packets: \d+, drops: (\d+) \(`)
 	// Told at each start for each interface that offloads: what is captured is merged segments, which tpacket-v3 can take.
 	offloadLine = regexp.MustCompile(`NIC offloading: |AF_PACKET with offloads enabled`)
-	socketLine  = regexp.MustCompile(`Error connecting to socket .* \(will keep trying\)|on Unix socket .*reconnecting|^Reconnect failed: `)
-	ordinary    = regexp.MustCompile(`^Signal Received\.`)
+	// What a netfilter log has brought, told at the end.
+	readLine   = regexp.MustCompile(`\(\S+\) Pkts \d+, Bytes \d+$`)
+	socketLine = regexp.MustCompile(`Error connecting to socket .* \(will keep trying\)|on Unix socket .*reconnecting|^Reconnect failed: `)
+	ordinary   = regexp.MustCompile(`^Signal Received\.`)
 )
 
 // logMeaning is what a line says beyond its text.
@@ -94,7 +96,7 @@ func (l LogLine) meaning() logMeaning {
 		m.engine, m.routine = true, true
 	case ordinary.MatchString(s):
 		m.ends, m.routine = true, true
-	case offloadLine.MatchString(s), socketLine.MatchString(s):
+	case offloadLine.MatchString(s), readLine.MatchString(s), socketLine.MatchString(s):
 		m.routine = true
 	default:
 		if n := eventsLine.FindStringSubmatch(s); n != nil {

@@ -55,6 +55,7 @@ func TestLogMeaning(t *testing.T) {
 		"Notice: br-lan: packets: 9, drops: 99999999999999999999999 (0.00%), invalid chksum: 0":                                {routine: true},
 		"Warning: br-lan: NIC offloading: SG: SET, GRO: unset, LRO: unset, TSO: SET, GSO: SET. Run: ethtool -K br-lan gro off": {routine: true},
 		"Warning: br-lan: using AF_PACKET with offloads enabled leads to capture problems":                                     {routine: true},
+		"Notice: (W#01-20545) Pkts 1961, Bytes 1100648":                                                                        {routine: true},
 		"Error: br-lan: failed to find interface: No such device":                                                              {},
 	} {
 		if got := ParseLogLine(line).meaning(); got != want {

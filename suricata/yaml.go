@@ -194,6 +194,8 @@ app-layer:
     http: {enabled: yes, libhtp: {default-config: {personality: IDS, request-body-limit: 4kb, response-body-limit: 4kb, response-body-decompress-layer-limit: 0, http-body-inline: auto}}}
     http2: {enabled: yes}
     dns: {tcp: {enabled: yes, detection-ports: {dp: 53}}, udp: {enabled: yes, detection-ports: {dp: 53}}}
+    # It names nothing, and if it is not mentioned here, Suricata 8 complains at every start.
+    pgsql: {enabled: no}
 exception-policy: ignore
 unix-command: {enabled: no}
 coredump: {max-dump: 0}
