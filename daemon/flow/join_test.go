@@ -336,32 +336,35 @@ func TestEveryOrder(t *testing.T) {
 				sequences = append(sequences, messages(s))
 			}
 			kernel := strings.Contains(tt.sequences[0], "n")
-			tried, wrong := 0, 0
+			orders, tried, wrong := 0, 0, 0
 			interleavings(sequences, func(order []message) {
-				for _, pause := range []int64{1, 150, 3000} {
-					for variant := range 8 {
-						q := &telling{
-							lives: slices.Clone(tt.lives), messages: order, number: 7,
-							heads: variant&1 != 0, stamps: variant&2 == 0, flushed: variant&4 != 0,
-						}
-						if !kernel && (q.heads || !q.stamps || pause > 1) || !q.stamps && len(q.lives) > 1 {
-							continue
-						}
-						for i := range order {
-							q.at = append(q.at, 1000+int64(i)*pause)
-						}
-						if !q.possible(kernel) {
-							continue
-						}
-						tried++
-						header := uint64(0)
-						if !kernel {
-							header = linkHeader
-						}
-						if got, want := q.play(), q.want(header); !slices.Equal(got, want) {
-							if wrong++; wrong <= 3 {
-								t.Errorf("%v\nrecorded\n%s\nwant\n%s", q, strings.Join(got, "\n"), strings.Join(want, "\n"))
-							}
+				orders++
+				for variant := range 3 * 8 {
+					pause := []int64{1, 150, 3000}[variant/8]
+					if len(tt.lives) > 1 && orders%3 != variant/8 {
+						continue // there are enough
+					}
+					q := &telling{
+						lives: slices.Clone(tt.lives), messages: order, number: 7,
+						heads: variant&1 != 0, stamps: variant&2 == 0, flushed: variant&4 != 0,
+					}
+					if !kernel && (q.heads || !q.stamps || pause > 1) || !q.stamps && len(q.lives) > 1 {
+						continue
+					}
+					for i := range order {
+						q.at = append(q.at, 1000+int64(i)*pause)
+					}
+					if !q.possible(kernel) {
+						continue
+					}
+					tried++
+					header := uint64(0)
+					if !kernel {
+						header = linkHeader
+					}
+					if got, want := q.play(), q.want(header); !slices.Equal(got, want) {
+						if wrong++; wrong <= 3 {
+							t.Errorf("%v\nrecorded\n%s\nwant\n%s", q, strings.Join(got, "\n"), strings.Join(want, "\n"))
 						}
 					}
 				}
@@ -376,7 +379,7 @@ func TestEveryOrder(t *testing.T) {
 // TestRandomOrders plays three connections with the same ends, one after another,
 // of which each source tells with delays of its own, among listings.
 func TestRandomOrders(t *testing.T) {
-	for seed := range uint64(5000) {
+	for seed := range uint64(1500) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		q := &telling{number: 7, heads: seed&1 != 0, stamps: true}
 		type due struct {

@@ -184,6 +184,22 @@ func TestLongConnection(t *testing.T) {
 	}
 }
 
+// TestShownSoon: a connection that goes on is shown at the second listing at most.
+func TestShownSoon(t *testing.T) {
+	for first, listings := range map[time.Duration]int{100 * time.Millisecond: 2, 1400 * time.Millisecond: 2, 1500 * time.Millisecond: 1} {
+		k := newKernelTable(t, Policy{})
+		e := k.add(kernelConn(1, TCP, "192.168.1.10:50000", https))
+		moved(e, 1, 2)
+		n := 1
+		for k.after(first); len(k.take()) == 0 && n < 5; n++ {
+			k.after(2 * time.Second)
+		}
+		if n != listings {
+			t.Errorf("first listed after %v, it is shown at listing %d, want %d", first, n, listings)
+		}
+	}
+}
+
 func TestShortConnections(t *testing.T) {
 	k := newKernelTable(t, Policy{})
 	tests := []struct {
