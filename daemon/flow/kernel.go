@@ -65,7 +65,7 @@ type end struct {
 // whichever way they go: the lesser end comes first.
 type key struct {
 	a, b  end
-	proto uint8
+	proto uint16 // as wide as the zone: without a gap it is hashed at once
 	zone  uint16 // of connection tracking
 }
 
@@ -76,13 +76,13 @@ func keyOf(x, y netip.AddrPort, proto uint8) key {
 			if a.addr[i] > b.addr[i] {
 				a, b = b, a
 			}
-			return key{a: a, b: b, proto: proto}
+			return key{a: a, b: b, proto: uint16(proto)}
 		}
 	}
 	if a.port > b.port {
 		a, b = b, a
 	}
-	return key{a: a, b: b, proto: proto}
+	return key{a: a, b: b, proto: uint16(proto)}
 }
 
 // past is a connection that is followed no more.
