@@ -276,7 +276,7 @@ var theNow = time.Date(2025, 6, 15, 3, 17, 0, 0, time.UTC)
 // randomFlows makes n flows of the given days before theNow.
 func randomFlows(r *rand.Rand, n, days int) []flow.Flow {
 	flows := make([]flow.Flow, n)
-	names := []string{"", "", "a.example.org", "b.example.org", "example.org", "x.ads.example", "y.ads.example", "203.0.113.5", "long.example.net", "ü.example"}
+	names := []string{"", "", "a.example.org", "b.example.org", "example.org", "x.ads.example", "y.ads.example", "203.0.113.5", "long.example.net", "xn--tda.example"}
 	for i := range flows {
 		f := &flows[i]
 		f.Start = theNow.UnixMilli() - r.Int64N(int64(days)*dayMS)
