@@ -196,7 +196,7 @@ func (t *Table) hold(id key, ev *suricata.Event, first int64) {
 // kept is a copy of the end of a connection that outlives the line it was read from.
 func kept(ev *suricata.Event) *suricata.Event {
 	c := *ev
-	c.Type, c.Name, c.Subject, c.DNS = nil, nil, nil, suricata.Message{}
+	c.Type, c.Name, c.Subject, c.AltNames, c.DNS = nil, nil, nil, nil, suricata.Message{}
 	for _, b := range []*[]byte{&c.Interface, &c.App, &c.Flow.State, &c.Flow.Reason} {
 		*b = slices.Clone(*b)
 	}
@@ -303,7 +303,8 @@ func (t *Table) giveBack(c *tracked) {
 }
 
 // sort gives a connection that has ended what is held for it, and takes from it
-// what is of the next one with the same ends: only now it shows.
+// what is of the next one with the same ends: only now it shows. What the kernel
+// does not count is left to Suricata.
 func (t *Table) sort(c *tracked) {
 	k := &t.kernel
 	id := c.key
@@ -324,6 +325,10 @@ func (t *Table) sort(c *tracked) {
 		h := &list[i]
 		if h.number != c.suricata && (h.first < c.since() || h.first >= c.until()) {
 			left = append(left, *h)
+			continue
+		}
+		if c.fate == Uncounted { // its name waits for its end
+			t.stands(h)
 			continue
 		}
 		t.give(c, h.number, h.first)

@@ -694,6 +694,31 @@ func TestUncountedOffload(t *testing.T) {
 	}
 }
 
+// TestUncountedLate: the kernel's word of a connection that it does not count comes
+// late and all at once, before or after Suricata tells its end.
+func TestUncountedLate(t *testing.T) {
+	for _, last := range []bool{false, true} { // whether Suricata's word of the end is the last
+		k := newKernelTable(t, Policy{})
+		k.SetCapture(Capture{Uncounted: true})
+		play(t, k.Table, strings.NewReader(browse.tls(`"sni":"www.example.org"`)))
+		if !last {
+			play(t, k.Table, strings.NewReader(browse.end()))
+		}
+		k.now = k.now.Add(2 * time.Second)
+		e := k.add(kernelConn(1, TCP, "192.168.1.10:50000", https))
+		moved(e, 10, 20)
+		e.Status |= conntrack.Offloaded
+		k.update(e)
+		k.end(e)
+		if last {
+			play(t, k.Table, strings.NewReader(browse.end()))
+		}
+		k.after(3 * time.Second)
+		k.after(3 * time.Second)
+		k.expect(t, fmt.Sprintf("Suricata's word last: %v", last), `whole out 443/6 "www.example.org" 1000+5000`)
+	}
+}
+
 func TestExcluded(t *testing.T) {
 	k := newKernelTable(t, Policy{ExcludeNames: func(n string) bool { return n == "secret.example.org" }})
 	e := k.add(kernelConn(1, TCP, "192.168.1.10:50000", https))
