@@ -48,6 +48,7 @@ func (t *Table) Forget(now int64, match func(*Flow) bool) (records int64) {
 		c.serial = t.kernel.serial
 		c.base = [2]uint64{-c.raw[0], -c.raw[1]} // so that the total is 0
 		c.start, c.end = max(c.start, now), max(c.end, now)
+		c.from = c.start
 		c.hour, c.before = t.Hour(c.start), [2]uint64{}
 		c.seen, c.named = [2]uint64{}, 0
 	}

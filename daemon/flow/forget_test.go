@@ -50,6 +50,35 @@ func TestForgetRunning(t *testing.T) {
 	k.expect(t, "another client's", `over out 443/6 "" 1+2`, "done")
 }
 
+// TestForgetStart: what goes on begins when it was forgotten, whatever the kernel
+// tells of its beginning; that moves with the clock.
+func TestForgetStart(t *testing.T) {
+	k := newKernelTable(t, Policy{})
+	c := kernelConn(1, TCP, "192.168.1.10:50000", https)
+	c.Start = k.now.UnixNano()
+	e := k.add(c)
+	moved(e, 10, 20)
+	k.after(3 * time.Second)
+	at := k.now.UnixMilli()
+	k.Forget(at, of(phoneMAC))
+	k.take()
+	starts := func(what string, want int64) {
+		t.Helper()
+		moved(e, 5, 7)
+		k.after(3 * time.Second)
+		if n := len(*k.got); n == 0 || (*k.got)[n-1].Start != want {
+			t.Errorf("%s: recorded %+v, want the start %d", what, *k.got, want)
+		}
+	}
+	starts("forgotten", at)
+	const set = 3_600_000
+	k.mu.Lock()
+	k.shift(k.now.UnixMilli(), set)
+	k.mu.Unlock()
+	k.now = k.now.Add(set * time.Millisecond)
+	starts("the clock was set", at+set)
+}
+
 // TestForgetEnded: one that moves nothing more has no record at all.
 func TestForgetEnded(t *testing.T) {
 	k := newKernelTable(t, Policy{})

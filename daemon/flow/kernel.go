@@ -125,6 +125,7 @@ type tracked struct {
 	kernelStart       int64  // Unix ns, as the kernel tells it; 0 if it was not told
 	began             int64  // the same in ms, by the clock as it is now
 	after             int64  // Unix ms, it has begun later
+	from              int64  // Unix ms, what it moved before was forgotten; 0 if nothing was
 
 	serial        uint64
 	base          [2]uint64 // bytes before the kernel's counters were zeroed, sent and received
@@ -408,7 +409,7 @@ func (t *Table) networkOf(a netip.Addr) string {
 // times takes what an entry tells of the beginning and the end.
 func (t *Table) times(c *tracked, k conntrack.Kind, e *conntrack.Entry, at time.Time) {
 	now := at.UnixMilli()
-	if start := e.Start / 1e6; !c.written && e.Start > 0 && start < c.start && start >= c.after-near {
+	if start := e.Start / 1e6; !c.written && e.Start > 0 && start < c.start && start >= max(c.after-near, c.from) {
 		c.start = start
 	}
 	if c.over || !e.Over() {
@@ -598,6 +599,9 @@ func (t *Table) shift(last, by int64) {
 		c.after += by
 		if c.began != 0 {
 			c.began += by
+		}
+		if c.from != 0 {
+			c.from += by
 		}
 		c.hour, c.before = t.Hour(c.start), [2]uint64{}
 		t.touch(c)
