@@ -407,6 +407,66 @@ func TestThroughRestarts(t *testing.T) {
 	}
 }
 
+// TestForgottenThroughRestart: what was forgotten of connections that go on, or that
+// the kernel still lists, does not come back with another run, not even after a crash.
+func TestForgottenThroughRestart(t *testing.T) {
+	r := startRouter(t, router.Household())
+	if err := r.Firewall(); err != nil {
+		t.Fatal(err)
+	}
+	s := newSystem(t, r.Do, nil)
+	startDaemon(t, s, "--no-suricata")
+	c := r.Clients()[0]
+	runs, over := open(t, c, "video.example.org", false), open(t, c, "shop.example.com", false)
+	for _, tr := range []*router.Transfer{runs, over} {
+		move(t, tr, 20_000, 300_000)
+	}
+	if err := over.Close(); err != nil {
+		t.Fatal(err)
+	}
+	await := func(what string, ok func([]rig.Flow) bool) {
+		t.Helper()
+		var flows []rig.Flow
+		err := s.Until(t.Context(), reportTime, func(context.Context) (bool, error) {
+			flows = flowsOf(t, s, c)
+			return ok(flows), nil
+		})
+		if err != nil {
+			t.Fatalf("%s: %v; there are %+v", what, err, flows)
+		}
+	}
+	before := tracked(t, r, runs.Connection)
+	await("both", func(flows []rig.Flow) bool {
+		var sum, want uint64
+		for _, f := range flows {
+			sum += f.Sent + f.Recvd
+		}
+		for _, tr := range []*router.Transfer{runs, over} {
+			e := tracked(t, r, tr.Connection)
+			want += e.Sent.Bytes + e.Recvd.Bytes
+		}
+		before = tracked(t, r, runs.Connection)
+		return len(flows) == 2 && sum == want
+	})
+	forgotten := time.Now().Unix()
+	if out, err := exec.CommandContext(t.Context(), s.Pakon, "forget", "-y", "--all", "--ubus-socket", s.Root.Socket()).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if err := s.Daemon.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	startDaemon(t, s, "--no-suricata")
+	for range 2 {
+		restartDaemon(t, s, "--no-suricata")
+		move(t, runs, 5_000, 5_000)
+		await("what has moved since", func(flows []rig.Flow) bool {
+			e := tracked(t, r, runs.Connection)
+			return len(flows) == 1 && flows[0].Sent == e.Sent.Bytes-before.Sent.Bytes && flows[0].Recvd == e.Recvd.Bytes-before.Recvd.Bytes &&
+				flows[0].Start >= forgotten
+		})
+	}
+}
+
 // TestOverrun: the daemon does not read while very many connections begin and
 // end; nothing of them is lost but perhaps names.
 func TestOverrun(t *testing.T) {

@@ -140,7 +140,7 @@ func TestPort53Grows(t *testing.T) {
 	}
 	k.expect(t, "called DNS", `running out 53/17 "" 2000+80000`)
 	k.Forget(k.now.UnixMilli(), func(*Flow) bool { return true })
-	k.expect(t, "forgotten", "void")
+	k.expect(t, "forgotten", "void", "cut")
 	moved(e, 1, 2)
 	k.after(3 * time.Second)
 	k.expect(t, "after that", `running out 53/17 "" 1+2`)
@@ -160,7 +160,7 @@ func TestPort53Forgotten(t *testing.T) {
 	play(t, k.Table, strings.NewReader(with(tunnel("failed"), func(c *conn) { c.src = "192.168.1.10:50001" }).end()))
 	moved(e, 1000, 70000)
 	k.after(3 * time.Second)
-	k.expect(t, "afterwards", `running out 53/17 "" 1000+70000`)
+	k.expect(t, "afterwards", "cut", `running out 53/17 "" 1000+70000`)
 }
 
 // TestPort53Zeroed: the kernel's counters are zeroed again and again.

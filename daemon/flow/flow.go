@@ -45,6 +45,7 @@ const (
 	Over                 // it has ended; the kernel may still count what comes late
 	Done                 // nothing of the record will change; only Track.Key is given
 	Void                 // it is not to be recorded: what was recorded is deleted; likewise
+	Cut                  // what it moved until End is forgotten; only Track.ID and the counters are given
 )
 
 // Flow is the record of one connection of a client.

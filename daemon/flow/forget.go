@@ -49,6 +49,9 @@ func (t *Table) Forget(now int64, match func(*Flow) bool) (records int64) {
 		c.base = [2]uint64{-c.raw[0], -c.raw[1]} // so that the total is 0
 		c.start, c.end = max(c.start, now), max(c.end, now)
 		c.from = c.start
+		if c.raw != [2]uint64{} {
+			t.record(Flow{State: Cut, End: now, Track: Track{ID: c.id, RawSent: c.raw[0], RawRecvd: c.raw[1]}})
+		}
 		c.hour, c.before = t.Hour(c.start), [2]uint64{}
 		c.seen, c.named = [2]uint64{}, 0
 	}

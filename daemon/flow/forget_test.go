@@ -1,11 +1,14 @@
 package flow
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"pakon/daemon/conntrack"
 	"pakon/daemon/name"
 )
 
@@ -28,7 +31,7 @@ func TestForgetRunning(t *testing.T) {
 	if n := k.Forget(k.now.UnixMilli(), of(phoneMAC)); n != 1 {
 		t.Errorf("%d records are forgotten", n)
 	}
-	k.expect(t, "at once", "void")
+	k.expect(t, "at once", "void", "cut")
 	k.after(3 * time.Second)
 	k.expect(t, "what was known when it was forgotten", `running out 443/6 "" 100+200`)
 	if n := k.Forget(k.now.UnixMilli(), of(phoneMAC)); n != 1 {
@@ -77,6 +80,60 @@ func TestForgetStart(t *testing.T) {
 	k.mu.Unlock()
 	k.now = k.now.Add(set * time.Millisecond)
 	starts("the clock was set", at+set)
+}
+
+// TestForgetRestart: what was forgotten of connections that go on, or that the kernel
+// still lists, does not come back in a run to come, nor in the one after it.
+func TestForgetRestart(t *testing.T) {
+	for _, stamped := range []bool{true, false} {
+		k := newKernelTable(t, Policy{})
+		var entries []*conntrack.Entry
+		for i := range 3 {
+			c := kernelConn(uint32(i+1), TCP, fmt.Sprintf("192.168.1.10:5000%d", i), https)
+			if stamped {
+				c.Start = k.now.UnixNano()
+			}
+			entries = append(entries, k.add(c))
+			moved(entries[i], 10, 20)
+		}
+		runs, idle, over := entries[0], entries[1], entries[2]
+		over.TCPState, over.Timeout = conntrack.TimeWait, 120
+		k.after(3 * time.Second)
+		k.take()
+		at := k.now.UnixMilli()
+		k.Forget(at, of(phoneMAC))
+		k.Suspend()
+		left := slices.DeleteFunc(slices.Clone(*k.got), func(f Flow) bool { return f.State == Void })
+		for range 2 {
+			next := newKernelTable(t, Policy{})
+			next.Table, next.got = newTable(home(), Policy{Interfaces: []string{"br-lan"}})
+			next.Adopt(left)
+			next.now, next.entries = k.now.Add(time.Second), []*conntrack.Entry{runs, idle, over}
+			next.dump()
+			next.expect(t, "another run")
+			moved(runs, 1, 2)
+			start := at
+			if !stamped {
+				start = next.now.UnixMilli() // of the first listing
+			}
+			next.after(3 * time.Second)
+			if got := *next.got; len(got) != 1 || got[0].Start != start {
+				t.Errorf("recorded %+v, want the start %d", got, start)
+			}
+			next.expect(t, "more", fmt.Sprintf(`running out 443/6 "" %d+%d`, runs.Sent.Bytes-10, runs.Recvd.Bytes-20))
+			for _, e := range []*conntrack.Entry{idle, over} {
+				next.end(e)
+			}
+			next.expect(t, "the ends")
+			// The next with the same number and ends has all its bytes.
+			again := kernelConn(2, TCP, "192.168.1.10:50001", https)
+			again.Start = next.now.UnixNano()
+			e := next.add(again)
+			moved(e, 3, 4)
+			next.after(3 * time.Second)
+			next.expect(t, "another connection", `running out 443/6 "" 3+4`)
+		}
+	}
 }
 
 // TestForgetEnded: one that moves nothing more has no record at all.

@@ -51,6 +51,7 @@ type kernel struct {
 	// lingering are those that the kernel has forgotten, the oldest first.
 	lingering []*tracked
 	told      *simplelru.LRU[key, int64] // ends of connections that Suricata's count was recorded of
+	cuts      map[uint32]cut             // what an earlier run has forgotten, by the kernel's numbers
 	zeroed    bool                       // counters of the latest dump were found zeroed
 	networks  []network
 }
@@ -92,6 +93,12 @@ type past struct {
 	// known: the kernel may still know it. A number tells nothing otherwise: the
 	// next connection with the same ports often gets the same.
 	known bool
+}
+
+// cut is that what a connection moved until then is forgotten.
+type cut struct {
+	at  int64     // Unix ms
+	raw [2]uint64 // the kernel's counters then
 }
 
 // network is a monitored interface with its addresses.
@@ -358,6 +365,12 @@ func (t *Table) begin(kind conntrack.Kind, e *conntrack.Entry, at time.Time) *tr
 		c.base = [2]uint64{-c.raw[0], -c.raw[1]} // so that the total is 0
 	} else if start := e.Start / 1e6; e.Start > 0 && start <= c.start && (start >= plausible || c.start < plausible) {
 		c.start = start
+	}
+	if f, ok := k.cuts[c.id]; ok && kind != conntrack.New && e.Start/1e6 <= f.at {
+		c.raw, c.base = f.raw, [2]uint64{-f.raw[0], -f.raw[1]}
+		c.start = max(c.start, f.at)
+		c.from = c.start
+		delete(k.cuts, c.id)
 	}
 	c.end, c.after = c.start, max(k.before(c.key), c.start-old)
 	c.hour = t.Hour(c.start)
@@ -978,14 +991,21 @@ func (t *Table) Running() int64 {
 	return n
 }
 
-// Adopt takes up the connections whose records an earlier run has left. It must
-// be called before anything is told of connections.
+// Adopt takes up the connections whose records an earlier run has left, and what
+// it has forgotten. It must be called before anything is told of connections.
 func (t *Table) Adopt(flows []Flow) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	k := &t.kernel
 	for i := range flows {
 		f := &flows[i]
+		if f.State == Cut {
+			if k.cuts == nil {
+				k.cuts = make(map[uint32]cut)
+			}
+			k.cuts[f.Track.ID] = cut{f.End, [2]uint64{f.Track.RawSent, f.Track.RawRecvd}}
+			continue
+		}
 		c := &tracked{
 			id: f.Track.ID, proto: f.Proto, direction: f.Direction, mac: f.Client, iface: f.Interface,
 			start: f.Start, end: f.End, answered: true, over: f.State == Over, written: true, adopted: true, after: f.Start - slack, serial: f.Track.Key,

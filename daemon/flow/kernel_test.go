@@ -109,7 +109,7 @@ func (k *kernelOf) forget(e *conntrack.Entry) {
 func (k *kernelOf) take() []string {
 	var out []string
 	for _, f := range *k.got {
-		states := [...]string{"whole", "running", "over", "done", "void"}
+		states := [...]string{"whole", "running", "over", "done", "void", "cut"}
 		s := states[f.State]
 		if f.State < Done {
 			s += fmt.Sprintf(" %s %d/%d %q %d+%d", f.Direction, f.Port, f.Proto, f.Name, f.Sent, f.Recvd)

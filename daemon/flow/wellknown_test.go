@@ -183,7 +183,7 @@ func TestWellKnownNamesAreNames(t *testing.T) {
 	}
 	moved(e, 1, 2)
 	k.after(3 * time.Second)
-	k.expect(t, "forgotten", "void", `running out 123/17 "ntp" 1+2`)
+	k.expect(t, "forgotten", "void", "cut", `running out 123/17 "ntp" 1+2`)
 }
 
 // told is a DNS event of the client of c as versions 2 and 3 write it.

@@ -16,8 +16,8 @@ type tracker struct {
 	rows    map[uint64]int64 // flows.id by flow.Track.Key
 	changes map[uint64]int64 // of the transaction in work; 0: not tracked any more
 
-	update, track, untrack, slice, soil *sql.Stmt
-	drop                                []*sql.Stmt
+	update, track, untrack, slice, soil, cut, uncut *sql.Stmt
+	drop                                            []*sql.Stmt
 
 	// soiled are the flows of connections that the next backup will hold as they
 	// are then: they are new since the last, or are noted to have changed.
@@ -45,6 +45,8 @@ func (t *tracker) prepare(ctx context.Context, w *writer) (err error) {
 		{&t.slice, `INSERT INTO hours (flow, hour, sent, recvd) VALUES (?, ?, ?, ?)
 			ON CONFLICT DO UPDATE SET sent = excluded.sent, recvd = excluded.recvd`},
 		{&t.soil, "INSERT OR REPLACE INTO dirty (flow, batch) VALUES (?, ?)"},
+		{&t.cut, "INSERT OR REPLACE INTO forgotten (number, at, raw_sent, raw_recvd) VALUES (?, ?, ?, ?)"},
+		{&t.uncut, "DELETE FROM forgotten WHERE id <= ?"},
 		{&t.drop[0], "DELETE FROM flows WHERE id = ?"},
 		{&t.drop[1], "DELETE FROM tracked WHERE flow = ?"},
 		{&t.drop[2], "DELETE FROM hours WHERE flow = ?"},
@@ -145,6 +147,8 @@ func (w *writer) put(ctx context.Context, f *flow.Flow, batch int64) (more int64
 			return 0, err
 		}
 		return w.dropRow(ctx, id)
+	case flow.Cut:
+		return 0, t.forget(ctx, f)
 	}
 	start, row, err := w.row(ctx, f, batch)
 	if err != nil {
@@ -198,6 +202,45 @@ func (w *writer) put(ctx context.Context, f *flow.Flow, batch int64) (more int64
 	return more, nil
 }
 
+// maxForgotten is how many connections are kept of which something was forgotten.
+const maxForgotten = 16384
+
+// forget notes what of a connection is not to be recorded again.
+func (t *tracker) forget(ctx context.Context, f *flow.Flow) error {
+	r, err := t.cut.ExecContext(ctx, int64(f.Track.ID), min(max(f.End, 0), maxTime),
+		int64(min(f.Track.RawSent, maxBytes)), int64(min(f.Track.RawRecvd, maxBytes)))
+	if err != nil {
+		return fmt.Errorf("note what was forgotten of a connection: %w", err)
+	}
+	id, err := r.LastInsertId()
+	if err != nil {
+		return err
+	}
+	if _, err = t.uncut.ExecContext(ctx, id-maxForgotten); err != nil {
+		return fmt.Errorf("note what was forgotten of a connection: %w", err)
+	}
+	return nil
+}
+
+// readForgotten returns what forget has noted.
+func (s *Store) readForgotten(ctx context.Context) (cuts []flow.Flow, err error) {
+	rows, err := s.w.conn.QueryContext(ctx, "SELECT number, at, raw_sent, raw_recvd FROM forgotten ORDER BY id")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		f := flow.Flow{State: flow.Cut}
+		var sent, recvd int64
+		if err := rows.Scan(&f.Track.ID, &f.End, &sent, &recvd); err != nil {
+			return nil, err
+		}
+		f.Track.RawSent, f.Track.RawRecvd = uint64(sent), uint64(recvd)
+		cuts = append(cuts, f)
+	}
+	return cuts, errors.Join(rows.Err(), rows.Close())
+}
+
 // dropRow deletes all there is of a flow.
 func (w *writer) dropRow(ctx context.Context, id int64) (more int64, err error) {
 	for i, s := range w.tracker.drop {
@@ -218,11 +261,15 @@ func (w *writer) dropRow(ctx context.Context, id int64) (more int64, err error) 
 }
 
 // Tracked returns the flows of the connections that an earlier run followed,
-// under keys of this one. It must be called before flows with a key are added.
+// under keys of this one, and what of others it has forgotten. It must be called before flows with a key are added.
 func (s *Store) Tracked(ctx context.Context) ([]flow.Flow, error) {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
 	flows, rows, err := s.readTracked(ctx)
+	var cuts []flow.Flow
+	if err == nil {
+		cuts, err = s.readForgotten(ctx)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read the running connections in %s: %w", s.path, err)
 	}
@@ -235,7 +282,7 @@ func (s *Store) Tracked(ctx context.Context) ([]flow.Flow, error) {
 			t.running[rows[i]] = true
 		}
 	}
-	return flows, nil
+	return append(flows, cuts...), nil
 }
 
 func (s *Store) readTracked(ctx context.Context) (flows []flow.Flow, ids []int64, err error) {

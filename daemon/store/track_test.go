@@ -114,6 +114,46 @@ func TestTrackedAfterRestart(t *testing.T) {
 	}
 }
 
+// TestForgottenAfterRestart: what was forgotten of connections is found again, the
+// latest of each, and so many at most.
+func TestForgottenAfterRestart(t *testing.T) {
+	path := t.TempDir() + "/pakon.db"
+	s := open(t, Options{Path: path})
+	cut := func(number uint32, sent uint64) flow.Flow {
+		return flow.Flow{State: flow.Cut, End: at("11:00:00"), Track: flow.Track{ID: number, RawSent: sent, RawRecvd: 2 * sent}}
+	}
+	f := download(5, flow.Running, 100, 1000)
+	if err := s.Add(t.Context(), []flow.Flow{cut(1, 10), f, cut(1<<32-1, 20), cut(1, 30)}); err != nil {
+		t.Fatal(err)
+	}
+	check := func(want ...flow.Flow) {
+		t.Helper()
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = open(t, Options{Path: path})
+		got, err := s.Tracked(t.Context())
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("got %d, %v\n%+v\nwant %d\n%+v", len(got), err, got[:min(len(got), 5)], len(want), want[:min(len(want), 5)])
+		}
+	}
+	f.Track.Key = 1
+	check(f, cut(1<<32-1, 20), cut(1, 30))
+	s.SetArchive(ArchiveConfig{Path: t.TempDir() + "/archive.db"})
+	if _, err := s.Forget(t.Context(), Forgetting{All: true}); err != nil {
+		t.Fatal(err)
+	}
+	var many []flow.Flow
+	for i := range uint32(maxForgotten) {
+		many = append(many, cut(i+2, 40))
+	}
+	check(cut(1<<32-1, 20), cut(1, 30))
+	if err := s.Add(t.Context(), many); err != nil {
+		t.Fatal(err)
+	}
+	check(many...)
+}
+
 func TestAddRollsTrackingBack(t *testing.T) {
 	s := open(t, Options{})
 	f := download(5, flow.Running, 100, 1000)
