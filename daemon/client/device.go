@@ -99,7 +99,9 @@ func (t *Table) seen(m MAC, a netip.Addr, iface string, at int64) {
 	if at >= d.LastSeen {
 		d.LastSeen, d.ourLast, d.Interface = at, true, iface
 	}
-	d.reachedBy(a)
+	if d.reachedBy(a) && t.naming.addrs[a] {
+		t.renameSoon()
+	}
 	if !ok {
 		t.isNew(d, at)
 	}
@@ -134,10 +136,11 @@ func (t *Table) noted(m MAC, a netip.Addr, link string) {
 	}
 }
 
-// reachedBy notes the latest address of a device.
-func (d *device) reachedBy(a netip.Addr) {
+// reachedBy notes the latest address of a device. It returns false if that was the
+// latest already.
+func (d *device) reachedBy(a netip.Addr) bool {
 	if !a.IsValid() || a.IsLinkLocalUnicast() || len(d.Addresses) > 0 && d.Addresses[0] == a {
-		return
+		return false
 	}
 	i := slices.Index(d.Addresses, a)
 	switch {
@@ -150,6 +153,7 @@ func (d *device) reachedBy(a netip.Addr) {
 	}
 	copy(d.Addresses[1:i+1], d.Addresses[:i])
 	d.Addresses[0] = a
+	return true
 }
 
 // add makes room for a device that is not remembered. The caller holds t.mu.

@@ -285,9 +285,28 @@ func (t *Table) devicesOf(h *Host, ids map[string][]MAC) (macs []MAC) {
 			macs = append(macs, m)
 		} else if m := t.holder(a, MAC{}); !m.IsZero() {
 			macs = append(macs, m)
+		} else if m := t.latestAt(a); !m.IsZero() {
+			macs = append(macs, m)
 		}
 	}
 	return macs
+}
+
+// latestAt is the device that used an address last and no other since, as far as flows
+// tell: those of a network that this machine does not route have no neighbours. It is
+// zero if there is none. The caller holds t.mu.
+func (t *Table) latestAt(a netip.Addr) (m MAC) {
+	var last int64
+	for _, d := range t.devices.Values() {
+		i := slices.Index(d.Addresses, a)
+		if i < 0 || a.Is4() && slices.ContainsFunc(d.Addresses[:i], netip.Addr.Is4) {
+			continue // a device has many of IPv6
+		}
+		if m.IsZero() || d.LastSeen > last {
+			m, last = d.MAC, d.LastSeen
+		}
+	}
+	return m
 }
 
 // identifies tells whether who has an address shows whom the owner has named. The

@@ -324,6 +324,12 @@ func TestHostsByOther(t *testing.T) {
 			h.reaches(tablet, at(21))
 			h.reaches(tv, at(21))
 		}, tv},
+		{"an address that only flows show", Host{Addrs: []netip.Addr{at(21)}}, func(h *house) {
+			h.Seen(mac(t, tablet), at(21), "br-lan", 1)
+			h.Seen(mac(t, tablet), at(22), "br-lan", 2)
+			h.Seen(mac(t, tv), at(21), "br-lan", 3)
+			h.Seen(mac(t, tv), v6, "br-lan", 4)
+		}, tv},
 		{"nobody", Host{IDs: []string{duid}, Addrs: []netip.Addr{at(21)}}, func(h *house) { h.reaches(tv, at(21)) }, ""},
 		{"MACs, and an identifier that another sends", Host{MACs: []MAC{mac(t, tv)}, IDs: []string{"70:69"}}, func(h *house) { h.SetLeases([]lease.Lease{h.given(tablet, at(21), "x", "70:69")}) }, tv},
 	} {
