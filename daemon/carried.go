@@ -152,15 +152,20 @@ func (c *carried) deleted(l *rtnetlink.LinkMessage) {
 func (c *carried) sample(monitored []string, interfaces []client.Interface, comparable bool) (err error) {
 	c.sampling.Lock()
 	defer c.sampling.Unlock()
-	// First: a link has carried what is known of it.
-	known := c.known()
 	c.forget(monitored)
 	conn, err := rtnetlink.Dial(nil)
 	if err != nil {
 		return fmt.Errorf("open rtnetlink: %w", err)
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
+	// First: a link has carried what is known of it.
+	known := c.known()
 	now := time.Now()
+	for _, name := range monitored {
+		if !slices.ContainsFunc(interfaces, func(i client.Interface) bool { return i.Name == name }) {
+			c.keep(name, known[name]) // it is away
+		}
+	}
 	for _, i := range interfaces {
 		l, err := conn.Link.Get(uint32(i.Index))
 		if err != nil || l.Attributes == nil || l.Attributes.Stats64 == nil {

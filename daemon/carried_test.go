@@ -113,6 +113,30 @@ func TestCarriedIsBounded(t *testing.T) {
 	}
 }
 
+// TestKnownWhileAway: what is known of an interface that is away at a look is
+// compared once it is back, as what it had carried is.
+func TestKnownWhileAway(t *testing.T) {
+	var known map[string]flow.Coverage
+	c := newCarried(slog.New(slog.DiscardHandler), fullHour, func() map[string]flow.Coverage { return known })
+	lo := []client.Interface{{Name: "lo", Index: 1}}
+	for _, look := range []struct {
+		there []client.Interface
+		known uint64
+	}{{lo, 0}, {nil, 1000}, {nil, 100}, {lo, 10}} {
+		known = map[string]flow.Coverage{"lo": {Recorded: look.known}}
+		if err := c.sample([]string{"lo"}, look.there, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var recorded uint64
+	for _, h := range c.of("lo") {
+		recorded += h.recorded
+	}
+	if recorded != 1110 {
+		t.Errorf("%d bytes are known of 1110", recorded)
+	}
+}
+
 // TestNotMonitoredForAWhile: what an interface carries while it is not monitored
 // is not compared with what is then known of it.
 func TestNotMonitoredForAWhile(t *testing.T) {
