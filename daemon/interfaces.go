@@ -192,7 +192,7 @@ func (s *surroundings) replace(w *watched, name string) bool {
 		stand = chosen[0]
 	}
 	w.aliases[name], w.aliases[device] = stand, stand
-	w.note("Interface %s %s: %s monitored in its place.%s%s", name, why, enumerated(chosen), s.unwatched(left), would(chosen))
+	w.note("Interface %s %s: %s monitored in its place.%s%s", name, why, enumerated(chosen), s.unwatched(left), instead(name, chosen))
 	return true
 }
 
@@ -240,11 +240,11 @@ func (s *surroundings) find(w *watched, name string) bool {
 		switch name {
 		case n.name, "@" + n.name:
 			w.add(name, n.device)
-			w.note("Interface %s is the name of a network: its device %s is monitored.%s", name, n.device, would(w.of[name]))
+			w.note("Interface %s is the name of a network: its device %s is monitored.%s", name, n.device, instead(name, w.of[name]))
 			return true
 		case "br-" + n.name:
 			w.add(name, n.device)
-			w.note("Interface %s does not exist: %s is monitored, which has the network %s.%s", name, n.device, n.name, would(w.of[name]))
+			w.note("Interface %s does not exist: %s is monitored, which has the network %s.%s", name, n.device, n.name, instead(name, w.of[name]))
 			return true
 		}
 	}
@@ -305,9 +305,10 @@ func enumerated(devices []string) string {
 	return strings.Join(devices[:last], ", ") + " and " + devices[last] + " are"
 }
 
-// would says what would be right in the configuration.
-func would(devices []string) string {
-	return fmt.Sprintf(" Set pakon.monitor.interface to %s.", strings.Join(devices, " "))
+// instead says what would be right in the configuration, which may name others
+// beside this one.
+func instead(name string, devices []string) string {
+	return fmt.Sprintf(" In pakon.monitor.interface, write %s instead of %s.", strings.Join(devices, " "), name)
 }
 
 // netifd's object on the bus.
