@@ -22,6 +22,7 @@ type watched struct {
 	// aliases are names by which packets of a monitored device may be reported.
 	aliases map[string]string
 	notes   []string // what would be right in the configuration, each a sentence
+	uplinks []string // the links by which this machine reaches the internet, or did last
 }
 
 // plainly is what is monitored if each name is taken as it is.
@@ -77,11 +78,20 @@ type surroundings struct {
 // last.
 func watch(names []string, s surroundings, last *watched) *watched {
 	w := &watched{of: make(map[string][]string), aliases: make(map[string]string)}
+	for link := range s.links {
+		if s.uplink(link) {
+			w.uplinks = append(w.uplinks, link)
+		}
+	}
+	if w.uplinks == nil && last != nil {
+		w.uplinks = last.uplinks
+	}
+	s.uplink = func(link string) bool { return slices.Contains(w.uplinks, link) }
 	var outside, missing []string
 	for _, name := range names {
 		_, there := s.links[name]
 		switch {
-		case s.leadsOutside(name):
+		case s.leadsOutside(name), last.keptOut(name) && s.partial():
 			outside = append(outside, name)
 		case there && s.replace(w, name), s.find(w, name), last.stays(w, name):
 		case there:
@@ -122,6 +132,29 @@ func (s *surroundings) leadsOutside(name string) bool {
 		return false
 	}
 	return slices.ContainsFunc(s.inside(), func(other string) bool { return other != device })
+}
+
+// keptOut reports whether a name was not monitored, as it led to the internet.
+func (w *watched) keptOut(name string) bool {
+	if w == nil {
+		return false
+	}
+	devices, known := w.of[name]
+	return known && len(devices) == 0
+}
+
+// partial reports whether the way to the internet or the house is away, so that
+// it can not be told what leads where.
+func (s *surroundings) partial() bool {
+	if len(s.inside()) == 0 {
+		return true
+	}
+	for name := range s.links {
+		if s.uplink(name) {
+			return false
+		}
+	}
+	return true
 }
 
 // inside returns the links with a network that do not lead to the internet, in

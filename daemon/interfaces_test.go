@@ -50,6 +50,9 @@ func TestWatch(t *testing.T) {
 	uplink := network{name: "wan", device: "wan", lower: "wan", outside: true}
 	pppoe := network{name: "wan", device: "pppoe-wan", lower: "wan", outside: true}
 	before := watch([]string{"br-lan"}, surroundings{links: vlans(), uplink: func(string) bool { return false }}, nil)
+	both := watch([]string{"wan", "br-lan"}, surroundings{links: plain(), uplink: func(link string) bool { return link == "wan" }}, nil)
+	tunnelled := watch([]string{"wan", "br-lan"}, surroundings{links: plain().link("pppoe-wan", "203.0.113.0/24", nil), networks: []network{pppoe}, uplink: func(link string) bool { return link == "pppoe-wan" }}, nil)
+	wanVLAN := watch([]string{"br-lan"}, surroundings{links: vlans().link("br-lan.2", "203.0.113.0/24", nil), uplink: func(link string) bool { return link == "br-lan.2" }}, nil)
 	for _, tt := range []struct {
 		name     string
 		names    string
@@ -96,6 +99,12 @@ func TestWatch(t *testing.T) {
 			uplinks: "pppoe-wan", networks: []network{lan("br-lan"), pppoe}, want: "br-lan", note: "Interface wan leads to the internet"},
 		{name: "the network of the internet's side", names: "br-lan wan", links: linksOf{}.link("br-lan", "192.168.1.0/24", isBridge).link("eth1", "203.0.113.0/24", nil),
 			uplinks: "eth1", networks: []network{{name: "wan", device: "eth1", lower: "eth1", outside: true}}, want: "br-lan", note: "Interface wan leads to the internet"},
+		{name: "the internet's side while it is down", names: "wan br-lan", links: plain(), last: both, want: "br-lan", note: "Interface wan leads to the internet, and is not monitored"},
+		{name: "the VLAN of the internet's side while it is down", names: "br-lan", links: vlans().link("br-lan.2", "203.0.113.0/24", nil), last: wanVLAN, want: "br-lan.1", aliases: "br-lan>br-lan.1", note: "br-lan.1 is monitored"},
+		{name: "the internet's side, made by a tunnel, while it is down", names: "wan br-lan", links: plain(), last: tunnelled, want: "br-lan", note: "Interface wan leads to the internet"},
+		{name: "the internet's side while the house is away", names: "wan br-lan", links: linksOf{}.link("br-lan", "", isBridge).link("wan", "203.0.113.0/24", nil),
+			uplinks: "wan", last: both, want: "br-lan", note: "Interface wan leads to the internet, and is not monitored"},
+		{name: "the internet's side no more", names: "wan br-lan", links: plain().link("eth9", "198.51.100.0/24", nil), uplinks: "eth9", last: both, want: "wan br-lan"},
 		{name: "an access point", names: "br-lan", links: linksOf{}.link("br-lan", "192.168.1.0/24", isBridge).link("eth1", "10.0.0.0/8", nil), uplinks: "br-lan", want: "br-lan"},
 		{name: "one arm", names: "eth0", links: linksOf{}.link("eth0", "192.168.1.0/24", nil), uplinks: "eth0", want: "eth0"},
 
