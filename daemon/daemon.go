@@ -168,6 +168,7 @@ type daemon struct {
 	watched atomic.Pointer[watched] // what is monitored of the interfaces of the settings
 
 	reloading sync.Mutex // one reload at a time
+	enforcing sync.Mutex // held while what settings and watched say is put in force: the latest of both holds
 	settings  atomic.Pointer[settings]
 	engine    atomic.Pointer[suricata.StatsCounters] // Suricata's latest counters
 }
@@ -449,8 +450,7 @@ func (d *daemon) reload(ctx context.Context) error {
 	s := d.read(d.settings.Load())
 	d.settings.Store(s)
 	d.lookAround(ctx)
-	d.setDevices(s)
-	d.table.SetPolicy(d.policy(s))
+	d.enforce()
 	d.store.SetMaxFlows(s.config.Monitor.DatabaseLimit)
 	d.store.SetArchive(s.keeping(d.paths).archive)
 	d.keeper.configured()

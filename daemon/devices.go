@@ -236,6 +236,15 @@ func (d *daemon) announceDevice(n client.Device) {
 	d.newclient.Announce(n)
 }
 
+// enforce puts in force what is recorded of whom.
+func (d *daemon) enforce() {
+	d.enforcing.Lock()
+	defer d.enforcing.Unlock()
+	s := d.settings.Load()
+	d.setDevices(s)
+	d.table.SetPolicy(d.policy(s))
+}
+
 // setDevices tells the table of clients what the settings say of them.
 func (d *daemon) setDevices(s *settings) {
 	d.clients.SetHosts(s.hosts)
@@ -265,15 +274,14 @@ func (d *daemon) hostsChanged() {
 		return
 	}
 	d.log.Info("the files of hosts have changed", "hosts", len(s.hosts))
-	d.setDevices(&s)
-	d.table.SetPolicy(d.policy(&s))
+	d.enforce()
 }
 
 // renamed leaves out those who are not to be recorded by the names that the owner
 // gave to devices without their MACs.
 func (d *daemon) renamed() {
-	d.reloading.Lock()
-	defer d.reloading.Unlock()
+	d.enforcing.Lock()
+	defer d.enforcing.Unlock()
 	p := d.policy(d.settings.Load())
 	d.setNetworks(&p)
 	d.table.SetPolicy(p)

@@ -434,7 +434,5 @@ func (d *daemon) lookAround(ctx context.Context) {
 	if slices.Equal(before.devices, now.devices) && maps.Equal(before.aliases, now.aliases) {
 		return
 	}
-	s := d.settings.Load()
-	d.setDevices(s)
-	d.table.SetPolicy(d.policy(s))
+	d.enforce()
 }
