@@ -178,8 +178,12 @@ func (t *Table) reached(link int, a netip.Addr) (spot, bool) {
 func (t *Table) SetNetworks(links []string, excluded map[MAC]bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	moved := !slices.Equal(links, t.networks)
 	t.networks, t.excluded = links, excluded
 	t.survey()
+	if moved {
+		t.rename() // the neighbours there may be whom the owner has named
+	}
 	t.wake(t.now())
 }
 

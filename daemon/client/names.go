@@ -46,6 +46,7 @@ type held struct {
 type names struct {
 	byMAC  map[MAC]called
 	byName map[string][]MAC // who is meant by a name, in lower case
+	named  map[string][]MAC // to whom the owner gave a name, also behind another; in lower case
 	shared map[string]bool  // that several devices have given themselves, in lower case
 	// byAddr are what devices are called that their MAC does not tell from others.
 	byAddr map[place]called
@@ -74,7 +75,13 @@ type naming struct {
 	due   bool                // will be again, in a moment
 	addrs map[netip.Addr]bool // addresses whose devices the owner has named
 	byID  bool                // he has named some by what they tell the DHCP server
-	found map[MAC]string      // devices whose MACs the owner did not write, and what they are called
+	found map[finding]bool    // devices whose MACs the owner did not write, by each of his names
+}
+
+// finding is that a device is one that the owner has named without its MAC.
+type finding struct {
+	mac  MAC
+	name string
 }
 
 // SetVendors says who knows the vendors of devices.
@@ -188,9 +195,9 @@ func (t *Table) vendor(m MAC) string {
 
 // rename puts the names together. The caller holds t.mu.
 func (t *Table) rename() {
-	n := &names{byMAC: make(map[MAC]called), byName: make(map[string][]MAC), shared: make(map[string]bool), byAddr: make(map[place]called)}
+	n := &names{byMAC: make(map[MAC]called), byName: make(map[string][]MAC), named: make(map[string][]MAC), shared: make(map[string]bool), byAddr: make(map[place]called)}
 	owned := make(map[string]bool)
-	found := make(map[MAC]string)
+	found := make(map[finding]bool)
 	var ids map[string][]MAC
 	if t.naming.byID {
 		ids = t.identified()
@@ -199,16 +206,19 @@ func (t *Table) rename() {
 		if h.Name == "" {
 			continue
 		}
-		owned[strings.ToLower(h.Name)] = true
+		key := strings.ToLower(h.Name)
+		owned[key] = true
 		for _, m := range h.MACs {
+			n.named[key] = append(n.named[key], m)
 			if !n.has(m) {
 				n.add(m, called{name: h.Name, source: Static})
 			}
 		}
 		for _, m := range t.devicesOf(&h, ids) {
-			if !n.has(m) {
+			n.named[key] = append(n.named[key], m)
+			found[finding{m, key}] = true
+			if !n.has(m) && !t.masked(&h, m) {
 				n.add(m, called{name: h.Name, source: Static})
-				found[m] = h.Name
 			}
 		}
 	}
@@ -309,6 +319,13 @@ func (t *Table) latestAt(a netip.Addr) (m MAC) {
 	return m
 }
 
+// masked tells whether a MAC is known as the host's for an address alone that came with
+// it, and is an extender's: then it is of others, too. The caller holds t.mu.
+func (t *Table) masked(h *Host, m MAC) bool {
+	return t.owners.extenders[m] && len(h.IDs) == 0 &&
+		!slices.ContainsFunc(h.Addrs, func(a netip.Addr) bool { return t.holder(a, m) == m })
+}
+
 // identifies tells whether who has an address shows whom the owner has named. The
 // caller holds t.mu.
 func (t *Table) identifies(a netip.Addr) bool {
@@ -368,6 +385,9 @@ func (t *Table) nameAddrs(n *names, owned map[string]bool) {
 		for _, a := range h.Addrs {
 			if at := (place{addr: a}); h.Name != "" && n.byAddr[at] == (called{}) {
 				n.byAddr[at] = called{name: h.Name, source: Static}
+				if m, ok := t.neighbourWith(a); ok && len(h.MACs) == 0 && t.masked(&h, m) {
+					n.byAddr[place{m, a}] = n.byAddr[at]
+				}
 			}
 		}
 	}
@@ -501,18 +521,24 @@ func (t *Table) NameAt(m MAC, a netip.Addr) (name, source string) {
 // device without its MAC.
 func (t *Table) Renamed() <-chan struct{} { return t.renamed }
 
-// Named returns the MACs of the devices to which the owner gave the name, in any case.
+// Named returns the MACs of the devices to which the owner gave the name, in any case;
+// also where they are called by another name of his, and that of an extender if one of
+// the devices behind it is not told apart otherwise.
 func (t *Table) Named(name string) []MAC {
-	n := t.names.Load()
-	return slices.DeleteFunc(t.ByName(name), func(m MAC) bool { return n.byMAC[m].source != Static })
+	return inOrder(t.names.Load().named[strings.ToLower(name)])
 }
 
 // ByName returns the MACs of the devices that are meant by a name, in any case: of
 // those that the owner has given it, or else of all that have given it to themselves.
 func (t *Table) ByName(name string) []MAC {
-	macs := slices.Clone(t.names.Load().byName[strings.ToLower(name)])
+	return inOrder(t.names.Load().byName[strings.ToLower(name)])
+}
+
+// inOrder is a copy of MACs in order, each once.
+func inOrder(macs []MAC) []MAC {
+	macs = slices.Clone(macs)
 	slices.SortFunc(macs, func(a, b MAC) int { return bytes.Compare(a[:], b[:]) })
-	return macs
+	return slices.Compact(macs)
 }
 
 // Meant returns the clients that are meant by a name, in any case: its devices, as

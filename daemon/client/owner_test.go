@@ -356,6 +356,73 @@ func TestHostsByOther(t *testing.T) {
 	}
 }
 
+// TestSecondName: a device to which the owner gave two names is called by the first, and
+// left out by either.
+func TestSecondName(t *testing.T) {
+	h := newHouse(t)
+	h.SetHosts([]Host{
+		{Name: "nas", MACs: []MAC{mac(t, tv)}, Addrs: []netip.Addr{at(21)}}, {Name: "box", MACs: []MAC{mac(t, tv)}},
+		{Name: "media", Addrs: []netip.Addr{at(21)}}, {Name: "first", Addrs: []netip.Addr{at(22)}}, {Name: "second", Addrs: []netip.Addr{at(22)}},
+	})
+	h.reaches(tablet, at(22))
+	h.SetLeases(nil) // puts the names together
+	for name, want := range map[string]string{"nas": tv, "box": tv, "Media": tv, "first": tablet, "second": tablet, "third": ""} {
+		if got := strings.Trim(fmt.Sprint(h.Named(name)), "[]"); got != want {
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+	}
+	for m, want := range map[string]string{tv: "nas", tablet: "first"} {
+		if name, _ := h.Name(mac(t, m)); name != want {
+			t.Errorf("%s is called %q, want %q", m, name, want)
+		}
+	}
+}
+
+// TestNamedBehindExtender: the owner names an address that is behind an extender and
+// was given to nobody. The name is not that of all that are behind it.
+func TestNamedBehindExtender(t *testing.T) {
+	h := newHouse(t)
+	h.SetHosts([]Host{{Name: "static", Addrs: []netip.Addr{at(25)}}, {Name: "itself", Addrs: []netip.Addr{at(20)}}})
+	leases := []lease.Lease{h.given(tv, at(21), "tv", ""), h.given(tablet, at(22), "tablet", "")}
+	h.SetLeases(leases)
+	h.reaches(extender, at(21), at(22), at(25), at(26))
+	h.SetLeases(leases)
+	for addr, want := range map[netip.Addr]string{at(25): "static", at(26): ""} {
+		if name, _ := h.NameAt(h.Owner(mac(t, extender), addr), addr); name != want {
+			t.Errorf("%s is called %q, want %q", addr, name, want)
+		}
+	}
+	if got, want := fmt.Sprint(h.Meant("static")), fmt.Sprint([]ID{{Addr: at(25)}}); got != want {
+		t.Errorf("%s are meant, want %s", got, want)
+	}
+	// Who is to be left out must not be recorded with the others.
+	if got := fmt.Sprint(h.Named("static")); got != "["+extender+"]" {
+		t.Errorf("%s are left out", got)
+	}
+	h.SetLeases(append(leases, h.given(extender, at(20), "", "")))
+	h.reaches(extender, at(20))
+	h.SetLeases(append(leases, h.given(extender, at(20), "", "")))
+	if name, _ := h.Name(mac(t, extender)); name != "itself" {
+		t.Errorf("the extender is called %q", name)
+	}
+}
+
+// TestNamedOnNewNetwork: a network is monitored in which whom the owner has named by
+// an address is known already.
+func TestNamedOnNewNetwork(t *testing.T) {
+	h := newHouse(t)
+	h.SetHosts([]Host{{Name: "static", Addrs: []netip.Addr{netip.MustParseAddr("192.168.3.9")}}})
+	h.setNeighbour(neighbour{5, netip.MustParseAddr("192.168.3.9")}, mac(t, tv), true)
+	h.SetLeases(nil)
+	if got := h.Named("static"); len(got) > 0 {
+		t.Fatalf("%v have the name already", got)
+	}
+	h.SetNetworks([]string{"br-lan", "eth2"}, nil)
+	if got := fmt.Sprint(h.Named("static")); got != "["+tv+"]" || len(h.Renamed()) == 0 {
+		t.Errorf("%s have the name, told: %v", got, len(h.Renamed()) > 0)
+	}
+}
+
 // TestNameAt: addresses that no MAC tells from others have names of their own.
 func TestNameAt(t *testing.T) {
 	h := newHouse(t)
