@@ -116,7 +116,7 @@ func (s *settings) readMonitor(key string, m *Monitor) {
 	one(s, key, "mode", &m.Mode, parseMode, wantMode)
 	s.list(key, "interface", &m.Interfaces, split, parseInterface, wantInterface)
 	s.boolean(key, "notify_new_devices", &m.NotifyNewDevices)
-	s.list(key, "notify_mute", &m.NotifyMute, splitOption, parseClient, wantMute)
+	s.list(key, "notify_mute", &m.NotifyMute, splitOption, parseMute, wantMute)
 	s.list(key, "show_category", &m.ShowCategories, split, parseCategory, wantCategory)
 	one(s, key, "database_limit", &m.DatabaseLimit, parseLimit, wantLimit)
 	s.list(key, "exclude_client", &m.ExcludeClients, splitOption, parseClient, wantClient)

@@ -161,11 +161,11 @@ func TestRead(t *testing.T) {
 				"monitor.exclude_hostname=bad..name", "monitor.exclude_hostname=203.0.113.0/24"},
 		},
 		"muted": {
-			file: monitor + "list notify_mute 00-11-22-AA-bb-cc\nlist notify_mute 'My PC'\nlist notify_mute br-guest_turris\nlist notify_mute 'br:1'\n",
+			file: monitor + "list notify_mute 00-11-22-AA-bb-cc\nlist notify_mute 'My PC'\nlist notify_mute br-guest_turris\nlist notify_mute 'br:1'\nlist notify_mute 192.168.1.9\nlist notify_mute fd00::9\n",
 			want: with(func(c *Config) {
 				c.Monitor.NotifyMute = []string{"00:11:22:aa:bb:cc", "My PC", "br-guest_turris"}
 			}),
-			problems: []string{"monitor.notify_mute=br:1"},
+			problems: []string{"monitor.notify_mute=br:1", "monitor.notify_mute=192.168.1.9", "monitor.notify_mute=fd00::9"},
 		},
 		"muted in one option": {
 			file: monitor + "option notify_mute 'br-guest_turris phone'\n",

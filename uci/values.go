@@ -23,7 +23,7 @@ const (
 	wantPositive  = wantDuration + ", more than 0"
 	wantPath      = "the absolute path of a file"
 	wantClient    = "a MAC address such as 00:11:22:33:44:55, the name of a client, or the IP address of one without a MAC"
-	wantMute      = wantClient + ", or a network interface such as br-guest_turris"
+	wantMute      = "a MAC address such as 00:11:22:33:44:55, the name of a client, or a network interface such as br-guest_turris"
 	wantCategory  = "a category of hidden names such as advertising"
 	wantMAC       = "a MAC address such as 00:11:22:33:44:55"
 	wantName      = "a name: UTF-8 without control characters, at most 255 bytes"
@@ -123,6 +123,13 @@ func parseClient(s string) (string, bool) {
 	}
 	// With a colon, a MAC or an address was meant: no name of a client has one.
 	return s, !strings.Contains(s, ":") && showable(s, maxName)
+}
+
+// parseMute takes what parseClient does but addresses: who is new has a MAC.
+func parseMute(s string) (string, bool) {
+	s, ok := parseClient(s)
+	_, err := netip.ParseAddr(s)
+	return s, ok && err != nil
 }
 
 // parseMAC takes six octets with ':' or '-' between them, not all zero, and
