@@ -441,6 +441,15 @@ func TestNotifications(t *testing.T) {
 	}
 	golden(t, "notify-flows.json", n.data)
 
+	// One without a MAC can be asked for by its address, whatever it is called.
+	if err := r.Stored([]flow.Flow{aFlow(time.Hour, func(f *flow.Flow) { f.Client = client.MAC{} })}); err != nil {
+		t.Fatal(err)
+	}
+	rows, _ := next(t, notes).data.Array("flows")
+	if alias, _ := rows[0].(ubus.Table).String("alias"); alias != "192.168.1.10" {
+		t.Errorf("alias %q", alias)
+	}
+
 	// Many flows come in several notifications, each below the limit of the bus.
 	many := make([]flow.Flow, 1000)
 	for i := range many {
@@ -452,8 +461,8 @@ func TestNotifications(t *testing.T) {
 	got := int64(0)
 	for got < 1000 {
 		n := next(t, notes)
-		if before, _ := n.data.Int("before"); before != 5+got {
-			t.Fatalf("before is %d, want %d", before, 5+got)
+		if before, _ := n.data.Int("before"); before != 6+got {
+			t.Fatalf("before is %d, want %d", before, 6+got)
 		}
 		rows, _ := n.data.Array("flows")
 		got += int64(len(rows))

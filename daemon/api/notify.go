@@ -36,8 +36,8 @@ func (a *API) NotifyClient(d client.Device) error {
 
 // Stored tells subscribers of flows that were stored: "flows", in the form of
 // the method query, with "hidden" and with the "alias" of the client, if it has one
-// (see Clients), and "before", how many were told earlier,
-// by which those who listen notice what the bus has lost. A connection that
+// (see Clients; of one without a MAC, its address), and "before", how many were told
+// earlier, by which those who listen notice what the bus has lost. A connection that
 // goes on is told of when it is first stored and when it is over. It is called
 // by one goroutine and costs next to nothing while nobody listens.
 func (a *API) Stored(flows []flow.Flow) error {
@@ -92,7 +92,11 @@ func (a *API) notifyFlows(flows []flow.Flow, before int64) error {
 		}
 		a.appendFlow(&b, &row)
 		n.appendHidden(&b, &row)
-		if alias := a.Clients.Alias(f.Client); alias != "" {
+		alias := a.Clients.Alias(f.Client)
+		if id := client.IDOf(f.Client, f.ClientAddr); id.Addr.IsValid() {
+			alias = id.Addr.String()
+		}
+		if alias != "" {
 			b.String("alias", bounded(alias))
 		}
 		b.Close()

@@ -35,7 +35,9 @@ func (c *command) follow(ctx context.Context, o *showOptions) error {
 		if err != nil {
 			return err
 		}
-		if _, err := c.call(ctx, "query", append(args, ubus.Field{Name: "limit", Value: int32(1)})); err != nil {
+		// Of what runs now alone: to find that nothing else matches takes long.
+		args = append(args, ubus.Field{Name: "start", Value: c.now.Unix()}, ubus.Field{Name: "limit", Value: int32(1)})
+		if _, err := c.call(ctx, "query", args); err != nil {
 			return err
 		}
 	}
@@ -106,7 +108,8 @@ func (o *showOptions) matches(t, groups ubus.Table) bool {
 	mac, _ := t.String("mac")
 	if !matchesAny(o.macs, func(s string) bool {
 		if addr, err := netip.ParseAddr(s); err == nil {
-			return mac == "" && addr.Unmap().String() == client
+			s = addr.Unmap().String()
+			return mac == "" && (s == client || s == alias)
 		}
 		return strings.EqualFold(s, client) || strings.EqualFold(s, alias) || strings.EqualFold(strings.ReplaceAll(s, "-", ":"), mac)
 	}) {

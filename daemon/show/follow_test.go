@@ -51,6 +51,23 @@ func TestFollowTellsWhatIsMissing(t *testing.T) {
 	}
 }
 
+// Whether words mean anything is asked of what runs now, not of all that is recorded.
+func TestFollowAsksForNow(t *testing.T) {
+	r := newRig(t, func(string, ubus.Table) (ubus.Table, ubus.Status) { return nil, ubus.StatusInvalidArgument })
+	before := time.Now().Unix()
+	if status, _, errOut := r.run(t, "show", "--follow", "-m", "tv"); status != 1 {
+		t.Errorf("status %d, stderr %q", status, errOut)
+	}
+	if len(r.calls) != 1 {
+		t.Fatalf("calls %q", r.calls)
+	}
+	args := fromJSON(t, r.calls[0].args)
+	start, _ := args.Int("start")
+	if limit, _ := args.Int("limit"); limit != 1 || start < before || start > time.Now().Unix() {
+		t.Errorf("asked for %s", r.calls[0].args)
+	}
+}
+
 // What a word of the owner's means is the same as in the method query.
 func TestFollowMatches(t *testing.T) {
 	for _, tt := range []struct {
@@ -64,6 +81,8 @@ func TestFollowMatches(t *testing.T) {
 		{"-m", "00-01-02-03-04-06", `{"client":"x","mac":"00:01:02:03:04:06"}`, true},
 		{"-m", "::ffff:10.8.0.2", `{"client":"10.8.0.2","mac":""}`, true},
 		{"-m", "FD00:8:0::2", `{"client":"fd00:8::2","mac":""}`, true},
+		{"-m", "10.8.0.2", `{"client":"Peer","mac":"","alias":"10.8.0.2"}`, true},
+		{"-m", "peer", `{"client":"Peer","mac":"","alias":"10.8.0.2"}`, true},
 		{"-m", "10.8.0.3", `{"client":"10.8.0.2","mac":""}`, false},
 		{"-m", "10.8.0.2", `{"client":"10.8.0.2","mac":"00:01:02:03:04:06"}`, false},
 		{"-H", "*.háčkyčárky.cz", `{"hostname":"www.xn--hkyrky-ptac70bc.cz"}`, true},
