@@ -83,7 +83,13 @@ func describe(w io.Writer, s *settings, p paths) {
 		fmt.Fprintln(w)
 	}
 	domains, services := s.lists.Len()
-	fmt.Fprintf(w, "named devices: %d\nlists: %d domains, %d services\n", len(s.hosts), domains, services)
+	named := 0
+	for _, h := range s.hosts {
+		if h.Name != "" {
+			named++
+		}
+	}
+	fmt.Fprintf(w, "named devices: %d\nlists: %d domains, %d services\n", named, domains, services)
 }
 
 // checkInterfaces says what would be right of the interfaces of the

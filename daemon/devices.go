@@ -267,7 +267,7 @@ func (d *daemon) hostsChanged() {
 	defer d.reloading.Unlock()
 	last := d.settings.Load()
 	s := *last
-	s.readHosts()
+	s.readHosts(d.paths)
 	s.tell(d.log, last)
 	d.settings.Store(&s)
 	if reflect.DeepEqual(s.hosts, last.hosts) {

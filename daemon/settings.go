@@ -36,7 +36,7 @@ type settings struct {
 	problems   []string // what else is to be said of the files of UCI, one line each
 	wrong      bool     // some of it is more than a warning
 
-	hostProblems []string // likewise, of the files of hosts
+	hostProblems []string // likewise, of the files of hosts, and of who is to be left out by them
 	listProblems []string // likewise, of the lists
 	listFiles    string   // which files of lists there were
 }
@@ -79,25 +79,13 @@ func readSettings(p paths, last *settings) *settings {
 			s.hostsFiles = last.HostsFiles
 		}
 	}
-	s.readHosts()
+	s.readHosts(p)
 	if s.refused != nil && err != nil {
 		err = fmt.Errorf("%w; %w", s.refused, err) // one line
 	}
 	s.refused = cmp.Or(err, s.refused)
 	if s.mounts, err = uci.ReadMounts(p.uci); err != nil {
 		s.problems = append(s.problems, fmt.Sprintf("where drives are to be mounted is not known: %v", err))
-	}
-	for _, c := range s.config.Monitor.ExcludeClients {
-		problem := ""
-		if !s.names(c) {
-			problem = fmt.Sprintf("no host of %s has this name, so nobody is left out", p.uci.Path("dhcp"))
-		} else if h := s.hostAt(c); h != nil {
-			problem = fmt.Sprintf("want the MAC or the name of %s, which has this address: an address means a client without a MAC", h.Name)
-		} else {
-			continue
-		}
-		s.problems = append(s.problems, fmt.Sprintf("%s: exclude_client '%s': %s", p.uci.Path("pakon"), c, problem))
-		s.wrong = true
 	}
 	for _, c := range s.config.Monitor.ShowCategories {
 		if !slices.Contains(lists.HiddenCategories, c) {
@@ -114,8 +102,9 @@ func readSettings(p paths, last *settings) *settings {
 	return s
 }
 
-// readHosts reads the files of hosts anew.
-func (s *settings) readHosts() {
+// readHosts reads the files of hosts anew, and looks whether the hosts now are those
+// who are to be left out.
+func (s *settings) readHosts(p paths) {
 	hosts, skipped, err := lease.ReadHosts(s.hostsFiles[0], s.hostsFiles[1:])
 	s.hosts = slices.Concat(s.written, toHosts(hosts))
 	s.hostProblems = nil
@@ -125,6 +114,19 @@ func (s *settings) readHosts() {
 	if skipped > 0 {
 		s.hostProblems = append(s.hostProblems, fmt.Sprintf("%d lines of %s are not understood: want a MAC address and a name",
 			skipped, strings.Join(s.hostsFiles, ", ")))
+	}
+	for _, c := range s.config.Monitor.ExcludeClients {
+		problem := ""
+		if !s.names(c) {
+			problem = fmt.Sprintf("no host of %s has this name, so nobody is left out", p.uci.Path("dhcp"))
+		} else if h := s.hostAt(c); h != nil {
+			problem = fmt.Sprintf("want the MAC or the name of %s, which has this address: an address means a client without a MAC",
+				cmp.Or(h.Name, "the host"))
+		} else {
+			continue
+		}
+		s.hostProblems = append(s.hostProblems, fmt.Sprintf("%s: exclude_client '%s': %s", p.uci.Path("pakon"), c, problem))
+		s.wrong = true
 	}
 }
 
@@ -257,12 +259,12 @@ func (s *settings) names(c string) bool {
 	return ok || slices.ContainsFunc(s.hosts, func(h client.Host) bool { return strings.EqualFold(h.Name, c) })
 }
 
-// hostAt returns the host with a MAC that the owner has given an address; nil if
-// there is none.
+// hostAt returns the host that the owner has given an address, if it surely has a MAC,
+// as one that the DHCP server knows; else nil.
 func (s *settings) hostAt(address string) *client.Host {
 	id, _ := client.ParseID(address)
 	i := slices.IndexFunc(s.hosts, func(h client.Host) bool {
-		return id.Addr.IsValid() && len(h.MACs) > 0 && slices.Contains(h.Addrs, id.Addr)
+		return id.Addr.IsValid() && len(h.MACs)+len(h.IDs) > 0 && slices.Contains(h.Addrs, id.Addr)
 	})
 	if i < 0 {
 		return nil
@@ -271,7 +273,7 @@ func (s *settings) hostAt(address string) *client.Host {
 }
 
 // clientsOf are the clients that are meant by a MAC or an address, or by a name that
-// the owner gave to MACs or to the address of a client without one.
+// the owner gave to MACs or to the address of a client whose MAC is not known.
 func (s *settings) clientsOf(c string) []client.ID {
 	if id, ok := client.ParseID(c); ok {
 		return []client.ID{id}
@@ -282,7 +284,7 @@ func (s *settings) clientsOf(c string) []client.ID {
 			for _, m := range h.MACs {
 				ids = append(ids, client.ID{MAC: m})
 			}
-			if len(h.MACs)+len(h.IDs) == 0 {
+			if len(h.MACs) == 0 {
 				for _, a := range h.Addrs {
 					ids = append(ids, client.ID{Addr: a})
 				}

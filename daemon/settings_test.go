@@ -52,14 +52,14 @@ func write(t *testing.T, root, name, text string) {
 
 const (
 	pakonFile = "config monitor 'monitor'\n\tlist interface 'br-lan'\n\tlist exclude_client 'tv'\n\tlist exclude_client '00:11:22:33:44:66'\n\tlist exclude_client '10.8.0.2'\n\tlist exclude_client 'FD00:8:0::2'\n\tlist exclude_hostname 'example.org'\n\tlist exclude_hostname '203.0.113.9'\n"
-	dhcpFile  = "config host\n\toption name 'TV'\n\tlist mac '00:11:22:33:44:55'\n\toption ip '192.168.1.10'\n\nconfig host\n\toption mac '00:11:22:33:44:77'\n\nconfig dhcp 'lan'\n\tlist dhcp_option '6,192.168.1.53'\n"
+	dhcpFile  = "config host\n\toption name 'TV'\n\tlist mac '00:11:22:33:44:55'\n\toption ip '192.168.1.10'\n\nconfig host\n\toption mac '00:11:22:33:44:77'\n\toption ip '192.168.1.12'\n\nconfig host\n\toption name 'box'\n\toption duid '000300010011223344bb'\n\toption ip '192.168.1.11'\n\nconfig dhcp 'lan'\n\tlist dhcp_option '6,192.168.1.53'\n"
 )
 
 func TestPolicy(t *testing.T) {
 	root := router(t, map[string]string{"etc/config/pakon": pakonFile, "etc/config/dhcp": dhcpFile})
 	s := readSettings(pathsBelow(root), nil)
-	if s.refused != nil || len(s.problems) > 0 {
-		t.Fatalf("refused %v, problems %v", s.refused, s.problems)
+	if s.refused != nil || len(s.said()) > 0 {
+		t.Fatalf("refused %v, problems %v", s.refused, s.said())
 	}
 	p := s.policy()
 	if !slices.Equal(p.Interfaces, []string{"br-lan"}) {
@@ -113,8 +113,8 @@ func TestOverridesCount(t *testing.T) {
 	if len(s.hosts) != 1 || s.hosts[0].Name != "radio" {
 		t.Errorf("hosts %v", s.hosts)
 	}
-	if len(s.problems) != 1 || !strings.Contains(s.problems[0], "/var/run/uci/pakon") || !strings.Contains(s.problems[0], "/var/run/uci/dhcp") {
-		t.Errorf("problems %q", s.problems)
+	if said := s.said(); len(said) != 1 || !strings.Contains(said[0], "/var/run/uci/pakon") || !strings.Contains(said[0], "/var/run/uci/dhcp") {
+		t.Errorf("problems %q", said)
 	}
 }
 
@@ -125,7 +125,7 @@ func TestHostsElsewhere(t *testing.T) {
 	root := router(t, map[string]string{
 		"etc/config/pakon": "config monitor 'monitor'\n\tlist exclude_client 'Tv'\n\tlist exclude_client 'phone'\n\tlist exclude_client 'nas'\n\tlist exclude_client 'pi'\n",
 		"etc/config/dhcp": "config dnsmasq\n\toption dhcphostsfile '/etc/hosts.dhcp'\n\nconfig host\n\toption name 'first'\n\toption mac '00:11:22:33:44:01'\n\n" +
-			"config domain\n\toption name 'nas'\n\toption ip '192.168.1.9'\n\nconfig host\n\toption name 'pi'\n\toption duid '000300010011223344aa'\n",
+			"config domain\n\toption name 'nas'\n\toption ip '192.168.1.9'\n\nconfig host\n\toption name 'pi'\n\toption duid '000300010011223344aa'\n\toption ip '192.168.1.8'\n",
 		"etc/ethers":          "00:11:22:33:44:01 second\n00:11:22:33:44:02 tv\nnonsense\n",
 		"etc/hosts.dhcp/more": "00:11:22:33:44:03,phone\n",
 	})
@@ -146,6 +146,11 @@ func TestHostsElsewhere(t *testing.T) {
 			t.Errorf("%s is excluded: %v, %v", m, !want, err)
 		}
 	}
+	for _, a := range []string{"192.168.1.8", "192.168.1.9"} {
+		if !s.policy().ExcludePeers[netip.MustParseAddr(a)] {
+			t.Errorf("whoever is at %s is recorded if the MAC is not known", a)
+		}
+	}
 	// A file that uci refuses changes nothing of what is elsewhere.
 	if err := s.save(p.saved); err != nil {
 		t.Fatal(err)
@@ -155,6 +160,27 @@ func TestHostsElsewhere(t *testing.T) {
 		if again := readSettings(p, last); !reflect.DeepEqual(again.hosts, s.hosts) || !slices.Equal(again.hostsFiles, s.hostsFiles) {
 			t.Errorf("%s: hosts %+v of %q", name, again.hosts, again.hostsFiles)
 		}
+	}
+}
+
+// TestExcludedElsewhere: whether anybody is left out by a name is said of the files of
+// hosts as they are.
+func TestExcludedElsewhere(t *testing.T) {
+	root := router(t, map[string]string{
+		"etc/config/pakon": "config monitor 'monitor'\n\tlist exclude_client 'tv'\n", "etc/ethers": "00:11:22:33:44:02 tv\n",
+	})
+	p := pathsBelow(root)
+	s := readSettings(p, nil)
+	if len(s.said()) > 0 {
+		t.Errorf("problems %q", s.said())
+	}
+	write(t, root, "etc/ethers", "00:11:22:33:44:02 television\n")
+	if s.readHosts(p); len(s.said()) != 1 || !strings.Contains(s.said()[0], "exclude_client 'tv': no host") {
+		t.Errorf("once nobody has the name: problems %q", s.said())
+	}
+	write(t, root, "etc/ethers", "00:11:22:33:44:02 tv\n")
+	if s.readHosts(p); len(s.said()) > 0 {
+		t.Errorf("once it is back: problems %q", s.said())
 	}
 }
 
@@ -181,10 +207,10 @@ func TestRefusedFile(t *testing.T) {
 			t.Errorf("%s: the error is of several lines: %q", name, s.refused)
 		}
 	}
-	if s := readSettings(p, good); len(s.hosts) != 1 {
+	if s := readSettings(p, good); len(s.hosts) != 3 {
 		t.Errorf("hosts after a reload: %v", s.hosts)
 	}
-	if s := readSettings(p, nil); len(s.hosts) != 1 || len(s.policy().ExcludeMACs) != 2 {
+	if s := readSettings(p, nil); len(s.hosts) != 3 || len(s.policy().ExcludeMACs) != 2 {
 		t.Errorf("after a restart: hosts %v, excluded %v", s.hosts, s.policy().ExcludeMACs)
 	}
 	if err := os.Remove(p.saved); err != nil {
@@ -230,6 +256,8 @@ func TestCheck(t *testing.T) {
 		{"nobody is excluded", "config monitor 'monitor'\n\tlist exclude_client 'phone'\n", nil, 1, "phone", "exclude_client 'phone': no host"},
 		{"a peer is excluded", "config monitor 'monitor'\n\tlist exclude_client '10.8.0.2'\n", nil, 0, "never recorded: 10.8.0.2", ""},
 		{"excluded by the address of a host", "config monitor 'monitor'\n\tlist exclude_client '192.168.1.10'\n", nil, 1, "", "exclude_client '192.168.1.10': want the MAC or the name of TV"},
+		{"excluded by the address of a host with a DUID", "config monitor 'monitor'\n\tlist exclude_client '192.168.1.11'\n", nil, 1, "", "exclude_client '192.168.1.11': want the MAC or the name of box"},
+		{"devices with a name", pakonFile, nil, 0, "named devices: 2\n", ""},
 		{"excluded name in other letters", "config monitor 'monitor'\n\tlist exclude_hostname 'müller.example'\n", nil, 0, "never recorded: xn--mller-kva.example", ""},
 		{"excluded nonsense", "config monitor 'monitor'\n\tlist exclude_hostname 'a..b'\n", nil, 1, "", `monitor.exclude_hostname="a..b": want a host name such as example.org, or an IP address`},
 		{"help", pakonFile, []string{"--help"}, 0, "-json", ""},
