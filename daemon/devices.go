@@ -236,7 +236,8 @@ func (d *daemon) announceDevice(n client.Device) {
 	d.newclient.Announce(n)
 }
 
-// enforce puts in force what is recorded of whom.
+// enforce puts in force what settings and interfaces say of whom to record: the
+// latest of both, whoever else does the same.
 func (d *daemon) enforce() {
 	d.enforcing.Lock()
 	defer d.enforcing.Unlock()
