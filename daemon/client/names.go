@@ -202,6 +202,7 @@ func (t *Table) rename() {
 	if t.naming.byID {
 		ids = t.identified()
 	}
+	several := t.severalBehind()
 	for _, h := range t.hosts {
 		if h.Name == "" {
 			continue
@@ -217,7 +218,7 @@ func (t *Table) rename() {
 		for _, m := range t.devicesOf(&h, ids) {
 			n.named[key] = append(n.named[key], m)
 			found[finding{m, key}] = true
-			if !n.has(m) && !t.masked(&h, m) {
+			if !n.has(m) && !t.masked(&h, m, several) {
 				n.add(m, called{name: h.Name, source: Static})
 			}
 		}
@@ -263,7 +264,7 @@ func (t *Table) rename() {
 	for _, m := range sortedMACs(vendors) {
 		n.add(m, called{name: n.distinct(vendors[m], m), source: Vendor})
 	}
-	t.nameAddrs(n, owned)
+	t.nameAddrs(n, owned, several)
 	t.names.Store(n)
 	t.naming.at, t.naming.due = t.now(), false
 	if !maps.Equal(found, t.naming.found) {
@@ -319,10 +320,11 @@ func (t *Table) latestAt(a netip.Addr) (m MAC) {
 	return m
 }
 
-// masked tells whether a MAC is known as the host's for an address alone that came with
-// it, and is an extender's: then it is of others, too. The caller holds t.mu.
-func (t *Table) masked(h *Host, m MAC) bool {
-	return t.owners.extenders[m] && len(h.IDs) == 0 &&
+// masked tells whether a MAC with which the host comes is of others, too: the DHCP server
+// knows several by it, or it is an extender's, and an address is all that is known of
+// the host. The caller holds t.mu.
+func (t *Table) masked(h *Host, m MAC, several map[MAC]bool) bool {
+	return several[m] || t.owners.extenders[m] && len(h.IDs) == 0 &&
 		!slices.ContainsFunc(h.Addrs, func(a netip.Addr) bool { return t.holder(a, m) == m })
 }
 
@@ -344,21 +346,30 @@ func (t *Table) neighbourWith(a netip.Addr) (MAC, bool) {
 	return MAC{}, false
 }
 
-// identified are the devices by what they told the DHCP server: a client identifier,
-// of text also without the 0 that some put in front, or the DUID in it. The caller
-// holds t.mu.
+// formsOf are the forms in which the owner may write what a device told the DHCP server:
+// a client identifier, of text also without the 0 that some put in front, or the DUID
+// in it.
+func formsOf(told string) []string {
+	forms := []string{told}
+	if text, ok := strings.CutPrefix(told, "00:"); ok {
+		forms = append(forms, text)
+	}
+	if duid := duidOfID(told); duid != "" {
+		forms = append(forms, duid)
+	}
+	return forms
+}
+
+// identified are the devices by what they told the DHCP server, in all its forms. The
+// caller holds t.mu.
 func (t *Table) identified() map[string][]MAC {
 	ids := make(map[string][]MAC)
 	add := func(told string, m MAC) {
 		if told == "" || m.IsZero() {
 			return
 		}
-		ids[told] = append(ids[told], m)
-		if text, ok := strings.CutPrefix(told, "00:"); ok {
-			ids[text] = append(ids[text], m)
-		}
-		if duid := duidOfID(told); duid != "" {
-			ids[duid] = append(ids[duid], m)
+		for _, id := range formsOf(told) {
+			ids[id] = append(ids[id], m)
 		}
 	}
 	for a, g := range t.owners.granted {
@@ -380,25 +391,34 @@ func (t *Table) identified() map[string][]MAC {
 // nameAddrs names those whom their MAC does not tell from others: clients without
 // one, and devices behind an extender to which the DHCP server gave leases. A name of
 // the owner's (owned, in lower case) is that device's alone. The caller holds t.mu.
-func (t *Table) nameAddrs(n *names, owned map[string]bool) {
+func (t *Table) nameAddrs(n *names, owned map[string]bool, several map[MAC]bool) {
+	static := func(h *Host, at place) {
+		if n.byAddr[at] == (called{}) {
+			n.byAddr[at] = called{name: h.Name, source: Static}
+		}
+	}
 	for _, h := range t.hosts {
+		if h.Name == "" {
+			continue
+		}
 		for _, a := range h.Addrs {
-			if at := (place{addr: a}); h.Name != "" && n.byAddr[at] == (called{}) {
-				n.byAddr[at] = called{name: h.Name, source: Static}
-				if m, ok := t.neighbourWith(a); ok && len(h.MACs) == 0 && t.masked(&h, m) {
-					n.byAddr[place{m, a}] = n.byAddr[at]
+			static(&h, place{addr: a})
+			if len(h.MACs)+len(h.IDs) > 0 {
+				continue
+			}
+			for _, m := range t.devicesOf(&Host{Addrs: []netip.Addr{a}}, nil) {
+				if t.masked(&h, m, several) {
+					static(&h, place{m, a})
 				}
 			}
 		}
-	}
-	callsItself := make(map[MAC]string)
-	several := make(map[MAC]bool)
-	for a, g := range t.owners.granted {
-		if a.Is4() && g.name != "" {
-			if other, ok := callsItself[g.mac]; ok && other != g.name {
-				several[g.mac] = true
+		if len(h.MACs) > 0 || len(h.IDs) == 0 || len(several) == 0 {
+			continue
+		}
+		for a, g := range t.owners.granted {
+			if several[g.mac] && g.id != "" && slices.ContainsFunc(formsOf(g.id), func(id string) bool { return slices.Contains(h.IDs, id) }) {
+				static(&h, place{g.mac, a})
 			}
-			callsItself[g.mac] = g.name
 		}
 	}
 	for a, g := range t.owners.granted {
@@ -410,6 +430,22 @@ func (t *Table) nameAddrs(n *names, owned map[string]bool) {
 			n.byAddr[at] = called{name: g.name, source: Lease}
 		}
 	}
+}
+
+// severalBehind are the MACs with which several devices ask the DHCP server: it gave
+// them addresses under different names. The caller holds t.mu.
+func (t *Table) severalBehind() map[MAC]bool {
+	callsItself := make(map[MAC]string)
+	several := make(map[MAC]bool)
+	for a, g := range t.owners.granted {
+		if a.Is4() && g.name != "" {
+			if other, ok := callsItself[g.mac]; ok && other != g.name {
+				several[g.mac] = true
+			}
+			callsItself[g.mac] = g.name
+		}
+	}
+	return several
 }
 
 func (n *names) has(m MAC) bool {

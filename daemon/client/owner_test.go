@@ -407,6 +407,33 @@ func TestNamedBehindExtender(t *testing.T) {
 	}
 }
 
+// TestNamedBehindMask: an extender asks the DHCP server with its own MAC for all that are
+// behind it, of which the owner names some. Their names are not those of the others.
+func TestNamedBehindMask(t *testing.T) {
+	h := newHouse(t)
+	h.SetHosts([]Host{{Name: "Radio", Addrs: []netip.Addr{at(32)}}, {Name: "Lens", IDs: []string{"31"}}})
+	leases := []lease.Lease{h.given(extender, at(33), "printer", "00:33"), h.given(extender, at(31), "camera", "00:31"), h.given(extender, at(32), "radio", "00:32")}
+	h.SetLeases(leases)
+	h.reaches(extender, at(31), at(32), at(33), at(34))
+	h.SetLeases(leases)
+	for n, want := range map[byte]string{31: "Lens", 32: "Radio", 33: "printer"} {
+		if name, _ := h.NameAt(h.Owner(mac(t, extender), at(n)), at(n)); name != want {
+			t.Errorf("%s is called %q, want %q", at(n), name, want)
+		}
+	}
+	if name, source := h.Name(mac(t, extender)); source == Static {
+		t.Errorf("the extender is called %q", name)
+	}
+	for name, want := range map[string][]ID{"radio": {{Addr: at(32)}}, "lens": nil} {
+		if got := h.Meant(name); !slices.Equal(got, want) {
+			t.Errorf("%s means %v, want %v", name, got, want)
+		}
+		if got := fmt.Sprint(h.Named(name)); got != "["+extender+"]" {
+			t.Errorf("%s: %s are left out", name, got)
+		}
+	}
+}
+
 // TestNamedOnNewNetwork: a network is monitored in which whom the owner has named by
 // an address is known already.
 func TestNamedOnNewNetwork(t *testing.T) {
