@@ -56,7 +56,7 @@ func describe(w io.Writer, s *settings, p paths) {
 		fmt.Fprintln(w, "monitoring is disabled")
 	}
 	fmt.Fprintf(w, "interfaces: %s (mode %s)\n", strings.Join(m.Interfaces, ", "), m.Mode)
-	for _, note := range checkInterfaces(m.Interfaces, p.ubus) {
+	for _, note := range checkInterfaces(m, p.ubus) {
 		fmt.Fprintf(w, "  %s\n", note)
 	}
 	if n := len(m.ExcludeClients) + len(m.ExcludeHostnames); n > 0 {
@@ -94,7 +94,7 @@ func describe(w io.Writer, s *settings, p paths) {
 
 // checkInterfaces says what would be right of the interfaces of the
 // configuration, as the daemon would.
-func checkInterfaces(names []string, socket string) []string {
+func checkInterfaces(m uci.Monitor, socket string) []string {
 	ctx, cancel := context.WithTimeout(context.Background(), netifdTimeout)
 	defer cancel()
 	clients := client.New(slog.New(slog.DiscardHandler))
@@ -104,12 +104,12 @@ func checkInterfaces(names []string, socket string) []string {
 	bus, err := ubus.Dial(ctx, socket)
 	if err != nil {
 		// No bus, no netifd.
-		return watch(names, surroundings{links: clients.Interfaces(), uplink: clients.Uplink}, nil).notes
+		return watch(m.Interfaces, linksOnly(m, clients), nil).notes
 	}
 	defer bus.Close()
 	// Without netifd's word, what the links tell is said.
-	around, _ := lookFor(ctx, names, clients, bus)
-	return watch(names, around, nil).notes
+	around, _ := lookFor(ctx, m, clients, bus)
+	return watch(m.Interfaces, around, nil).notes
 }
 
 // period writes a duration as the configuration does: 4w, 90s.

@@ -12,6 +12,7 @@ import (
 
 	"pakon/daemon/client"
 	"pakon/ubus"
+	"pakon/uci"
 )
 
 // watched is what is monitored of the interfaces that the configuration names,
@@ -71,6 +72,7 @@ type surroundings struct {
 	links    map[string]client.Interface
 	uplink   func(link string) bool // this machine reaches the internet by it
 	networks []network              // nil where netifd can not be asked
+	tap      bool                   // the owner wants Suricata to read every packet of the interfaces
 }
 
 // watch finds the devices that carry the networks that the names stand for.
@@ -212,6 +214,11 @@ func (s *surroundings) replace(w *watched, name string) bool {
 	device, why := name, "has no network of its own, as VLAN filtering is on"
 	if bridge := s.bridgeOf(s.links[name].Master); bridge != "" {
 		device, why = bridge, "is a port of the bridge "+bridge
+	}
+	if vlans := s.vlans(name); s.tap && device == name && s.links[name].Bridge && len(vlans) > 0 {
+		w.add(name, name)
+		w.note("Interface %s %s: mode 'tap' reads all its VLANs, and Suricata counts the bytes.%s", name, why, instead(name, vlans))
+		return true
 	}
 	chosen, left := []string{device}, []string(nil)
 	if link := s.links[device]; !link.HasNetwork() {
@@ -401,11 +408,16 @@ func (s *surroundings) unclear(names []string) bool {
 	})
 }
 
+// linksOnly are the surroundings as far as links tell.
+func linksOnly(m uci.Monitor, clients *client.Table) surroundings {
+	return surroundings{links: clients.Interfaces(), uplink: clients.Uplink, tap: m.Mode == "tap"}
+}
+
 // lookFor looks at what the names may stand for. What netifd does not say, links
 // tell most of: an error is no reason to give up.
-func lookFor(ctx context.Context, names []string, clients *client.Table, bus caller) (surroundings, error) {
-	s := surroundings{links: clients.Interfaces(), uplink: clients.Uplink}
-	if !s.unclear(names) {
+func lookFor(ctx context.Context, m uci.Monitor, clients *client.Table, bus caller) (surroundings, error) {
+	s := linksOnly(m, clients)
+	if !s.unclear(m.Interfaces) {
 		return s, nil
 	}
 	var err error
@@ -416,8 +428,9 @@ func lookFor(ctx context.Context, names []string, clients *client.Table, bus cal
 // lookAround finds out what is to be monitored, and puts it in force if that is
 // not what was.
 func (d *daemon) lookAround(ctx context.Context) {
-	names := d.settings.Load().config.Monitor.Interfaces
-	around, err := lookFor(ctx, names, d.clients, d.bus)
+	monitor := d.settings.Load().config.Monitor
+	names := monitor.Interfaces
+	around, err := lookFor(ctx, monitor, d.clients, d.bus)
 	if err != nil {
 		d.log.Debug("what networks there are is not known", "err", err)
 	}

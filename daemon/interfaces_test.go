@@ -60,6 +60,7 @@ func TestWatch(t *testing.T) {
 		uplinks  string
 		networks []network
 		last     *watched
+		tap      bool
 		want     string
 		aliases  string // name>name
 		note     string // parts of the one note, "" if there is none
@@ -68,6 +69,9 @@ func TestWatch(t *testing.T) {
 		{name: "a bridge without a network", names: "br-lan", links: linksOf{}.link("br-lan", "", isBridge), want: "br-lan"},
 		{name: "VLAN filtering", names: "br-lan", links: vlans(), uplinks: "wan", want: "br-lan.1", aliases: "br-lan>br-lan.1",
 			note: "Interface br-lan has no network of its own|br-lan.1 is monitored in its place.|In pakon.monitor.interface, write br-lan.1 instead of br-lan."},
+		{name: "VLAN filtering, every packet is read", names: "br-lan", links: vlans(), uplinks: "wan", tap: true, want: "br-lan",
+			note: "Interface br-lan has no network of its own|mode 'tap' reads all its VLANs|In pakon.monitor.interface, write br-lan.1 instead of br-lan."},
+		{name: "a port, every packet is read", names: "lan1", links: plain(), uplinks: "wan", tap: true, want: "br-lan", aliases: "lan1>br-lan br-lan>br-lan", note: "lan1 is a port of the bridge br-lan"},
 		{name: "VLAN filtering, named rightly", names: "br-lan.1", links: vlans(), uplinks: "wan", want: "br-lan.1"},
 		{name: "both named", names: "br-lan br-lan.1", links: vlans(), uplinks: "wan", want: "br-lan.1", aliases: "br-lan>br-lan.1", note: "Interface br-lan has no network"},
 		{name: "several VLANs", names: "br-lan", links: more(vlans()), uplinks: "wan", want: "br-lan.1 br-lan.2 iot", aliases: "br-lan>br-lan",
@@ -113,7 +117,7 @@ func TestWatch(t *testing.T) {
 		{name: "back with a network of its own", names: "br-lan", links: plain(), uplinks: "wan", last: before, want: "br-lan"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := surroundings{links: tt.links, networks: tt.networks, uplink: func(link string) bool { return slices.Contains(strings.Fields(tt.uplinks), link) }}
+			s := surroundings{links: tt.links, networks: tt.networks, uplink: func(link string) bool { return slices.Contains(strings.Fields(tt.uplinks), link) }, tap: tt.tap}
 			got := watch(strings.Fields(tt.names), s, tt.last)
 			if devices := strings.Join(got.devices, " "); devices != tt.want {
 				t.Errorf("monitored %s, want %s", devices, tt.want)
