@@ -19,11 +19,11 @@ import (
 const (
 	maxHeld     = 1024 // pairs of ends of which something is held
 	maxHeldEach = 8    // of Suricata's numbers with the same ends
-	maxLinger   = 1024 // connections that linger
+	maxLinger   = 2048 // connections that linger
 	// lingers is for how long Suricata may tell of a connection after the kernel
-	// has forgotten it: it looks for ends every few seconds, and counts longer
-	// silence for one.
-	lingers = 20 * time.Second
+	// has forgotten it: silence of UDP ends it for the kernel after 30 s, for Suricata
+	// after 60 s, and Suricata looks for ends every few seconds.
+	lingers = 45 * time.Second
 	// near is by how many ms the times of a packet in Suricata and in the kernel
 	// differ, where both tell them exactly.
 	near = 50
