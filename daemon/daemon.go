@@ -230,7 +230,7 @@ func newDaemon(ctx context.Context, o options, log *slog.Logger) (_ *daemon, err
 		k.imports.Answers = d.learn
 		return k
 	}
-	d.keeper.newest, d.keeper.location, d.keeper.jumped = d.newest, d.location, d.jumped
+	d.keeper.location, d.keeper.jumped = d.location, d.jumped
 	d.store.SetArchive(s.keeping(d.paths).archive)
 	d.keeper.devices = &devices{
 		table: d.clients, store: d.store, log: log, announce: d.announceDevice, ready: d.devicesReady,
@@ -388,12 +388,6 @@ func (d *daemon) learn(names []original.Name, at int64) {
 	for _, n := range names {
 		d.table.Learn(n.Client, n.Address, n.Name, at)
 	}
-}
-
-// newest is the start of the newest flow that is stored; zero if there is none.
-func (d *daemon) newest(ctx context.Context) (time.Time, error) {
-	s, err := d.store.Stats(ctx)
-	return unixMilli(s.Newest), err
 }
 
 // event takes one event of Suricata.

@@ -3,13 +3,12 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -54,13 +53,13 @@ type keeperStore interface {
 	Attach(context.Context) error
 	// Detach closes it.
 	Detach() error
-	Archive(ctx context.Context, now time.Time) (store.ArchiveRun, error)
+	Archive(ctx context.Context, now time.Time, age clock.Age) (store.ArchiveRun, error)
 	Backup(context.Context) (store.BackupRun, error)
 	// Clock and SetClock keep by which clock flows were recorded so far.
 	Clock(context.Context) (string, error)
 	SetClock(ctx context.Context, said string) error
-	// Shift moves the flows that start before a time (Unix ms) by so many ms.
-	Shift(ctx context.Context, before, by int64) error
+	// Shift moves the flows that start in [from, to) (Unix ms) by so many ms.
+	Shift(ctx context.Context, from, to, by int64) error
 	// Import takes what the original has left, if there is any.
 	Import(context.Context, store.ImportConfig) (store.ImportRun, error)
 	Storage(context.Context) (store.Storage, error)
@@ -81,7 +80,6 @@ type keeper struct {
 	store    keeperStore
 	log      *slog.Logger
 	settings func() keeping
-	newest   func(context.Context) (time.Time, error) // the start of the newest flow; zero if there is none
 	location func() *time.Location
 	// jumped is told that the wall clock was set by so many ms, by ours of them since
 	// this run began, before flows that were recorded are moved.
@@ -90,9 +88,8 @@ type keeper struct {
 	now     func() time.Time // the wall clock
 	offset  func() int64     // see clock.Offset
 	look    func(path string) lies
-	judge   clock.Judge
 	started time.Time
-	boot    string // tells this boot of the machine from others
+	boot    string // see clock.BootID
 
 	mounts, clock, config chan struct{}   // hold one each: something has changed
 	devicesRead           chan struct{}   // closed once it was tried to read them
@@ -106,7 +103,7 @@ type keeper struct {
 	attachAt, retryAt, missedAt, backupAt time.Time
 	night                                 time.Time
 	devicesAt                             time.Time // when new devices are to be looked at
-	lastOffset                            int64
+	wall                                  wallClock
 	before                                int64      // ms of what noteClock finds next that were before this run
 	failed                                [tasks]int // how often in a row
 	home                                  lies       // the drive that the archive was on since it was configured; zero if on none
@@ -114,6 +111,21 @@ type keeper struct {
 
 	mu    sync.Mutex
 	shown keeperState
+}
+
+// wallClock is what is known of the wall clock in this boot of the machine. It is
+// kept, as JSON, for a later run of the daemon.
+type wallClock struct {
+	Boot   string
+	Offset int64 // see clock.Offset
+	Steady clock.Steady
+	Ahead  ahead
+}
+
+// ahead is an excursion of the clock: that it was set ahead, perhaps wrongly.
+type ahead struct {
+	From int64 // what it showed first, Unix ms
+	By   int64 // ms; 0 if there is none
 }
 
 // keeperState is what status shows of the keeper.
@@ -166,22 +178,12 @@ type request struct {
 
 func newKeeper(store keeperStore, log *slog.Logger) *keeper {
 	return &keeper{
-		store: store, log: log, now: time.Now, offset: clock.Offset, look: lookAt, started: time.Now(), boot: bootID(),
-		jumped: func(context.Context, int64, int64) {}, lastOffset: clock.Offset(),
+		store: store, log: log, now: time.Now, offset: clock.Offset, look: lookAt, started: time.Now(), boot: clock.BootID(),
+		jumped: func(context.Context, int64, int64) {},
 		mounts: make(chan struct{}, 1), clock: make(chan struct{}, 1), config: make(chan struct{}, 1),
 		requests: make(chan request), asking: make(chan struct{}, maxAsking), ended: make(chan struct{}),
 		devicesRead: make(chan struct{}),
 	}
-}
-
-// bootID tells this boot of the machine from others; "" if that is not known
-// (random(4)).
-func bootID() string {
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(b))
 }
 
 // tell notes a change for the goroutine that runs.
@@ -205,7 +207,8 @@ func (k *keeper) run(ctx context.Context) error {
 	k.noteClock(ctx)
 	k.attach(ctx)
 	k.believe(ctx)
-	k.plan(ctx)
+	k.plan()
+	k.planMissed(ctx)
 	k.planBackup(ctx)
 	timer := time.NewTimer(k.wait())
 	defer timer.Stop()
@@ -229,7 +232,8 @@ func (k *keeper) run(ctx context.Context) error {
 		case <-k.config:
 			k.home = lies{}
 			k.attach(ctx)
-			k.plan(ctx)
+			k.plan()
+			k.planMissed(ctx)
 			k.planBackup(ctx)
 		case <-timer.C:
 		}
@@ -293,11 +297,12 @@ func (k *keeper) untilArchive() time.Duration {
 }
 
 // plan sets when the archive runs next.
-func (k *keeper) plan(ctx context.Context) {
-	now := k.now()
-	k.night = nextNight(now, k.location())
+func (k *keeper) plan() { k.night = nextNight(k.now(), k.location()) }
+
+// planMissed has the archive run before the next night if it has missed one.
+func (k *keeper) planMissed(ctx context.Context) {
 	k.missedAt = time.Time{}
-	if now.Sub(k.lastRun(ctx)) > missedAfter {
+	if k.now().Sub(k.lastRun(ctx)) > missedAfter {
 		k.missedAt = k.started.Add(missedDelay)
 	}
 }
@@ -453,19 +458,16 @@ func within(path, folder string) bool {
 // archive moves flows to the archive, and then backs up what is left.
 func (k *keeper) archive(ctx context.Context) (run store.ArchiveRun, err error) {
 	k.retryAt = time.Now().Add(keeperRetry)
+	k.noteClock(ctx)
 	now := k.now()
-	newest, err := k.newest(ctx)
-	if err != nil {
-		err = fmt.Errorf("ask for the newest flow: %w", err)
-		k.note(ctx, archiving, err)
-		return run, err
-	}
-	ok, why := k.plausible(ctx, now, newest)
-	if !ok {
+	if why := notSet(now); why != "" {
 		return run, fmt.Errorf("the clock can not be believed: %s", why)
 	}
 	if err = k.unusable; err == nil {
-		run, err = k.store.Archive(ctx, now.Round(0))
+		var st store.Storage
+		if st, err = k.store.Storage(ctx); err == nil {
+			run, err = k.store.Archive(ctx, now.Round(0), k.aged(now, st.Age))
+		}
 	}
 	if k.note(ctx, archiving, err); err != nil {
 		k.retryAt = time.Now().Add(k.patience(archiving))
@@ -474,32 +476,42 @@ func (k *keeper) archive(ctx context.Context) (run store.ArchiveRun, err error) 
 	k.log.Info("flows were moved to the archive", "moved", run.Moved, "merged", run.Merged, "dropped", run.Dropped,
 		"expired", run.Expired, "bytes", run.Written, "took", run.Took.Round(time.Millisecond))
 	k.retryAt, k.missedAt = time.Time{}, time.Time{}
-	k.night = nextNight(k.now(), k.location())
+	k.plan()
 	_, _ = k.backup(ctx)
 	return run, nil
 }
 
-// plausible tells whether the clock can be believed, and why not; the first time
-// that it can not, the log, too.
-func (k *keeper) plausible(ctx context.Context, now, newest time.Time) (ok bool, why string) {
-	return k.judged(now, newest, k.lastRun(ctx))
+// uptime is for how long the machine has run, in milliseconds.
+func (k *keeper) uptime() int64 { return k.now().UnixMilli() - k.offset() }
+
+// aged is the age that data has now, if it had another before. A first run has no
+// other clock than the present one to compare with.
+func (k *keeper) aged(now time.Time, before clock.Age) clock.Age {
+	uptime := k.uptime()
+	first := before.Until == 0 && k.wall.Ahead.By == 0
+	return before.Advance(now.UnixMilli(), k.boot, uptime, first || k.wall.Steady.Believed(uptime))
 }
 
-// judged does so where it is known when the archive last ran.
-func (k *keeper) judged(now, newest, ran time.Time) (ok bool, why string) {
-	if ran.After(newest) {
-		newest = ran
+// notSet says that the clock was never set if it shows now; "" if it was.
+func notSet(now time.Time) string {
+	if now.Before(clock.Earliest) {
+		return fmt.Sprintf("it shows %s, so it was not set since the router was started", now.UTC().Format(time.DateOnly))
 	}
-	ok, why = k.judge.Plausible(now, newest, k.settings().archive.Keep)
-	before := ""
-	k.change(func(s *keeperState) { before, s.doubt = s.doubt, why })
-	switch {
-	case !ok && before == "":
-		k.log.Warn("the clock can not be believed: no flows are moved or deleted until it is", "why", why)
-	case ok && before != "":
-		k.log.Info("the clock can be believed")
+	return ""
+}
+
+// doubted says why the age of what is kept does not follow the clock; "" if it
+// does. before is the age at the last run of the archive.
+func (k *keeper) doubted(now time.Time, before clock.Age) string {
+	if why := notSet(now); why != "" {
+		return why
 	}
-	return ok, why
+	until := time.UnixMilli(k.aged(now, before).Until)
+	if until.Before(clock.Earliest) || now.Sub(until) < missedAfter {
+		return "" // nothing has aged yet, or next to nothing is left out
+	}
+	return fmt.Sprintf("it shows %s, and only until %s has time passed for certain: it is believed once it has not been set for a day",
+		now.UTC().Format(time.DateOnly), until.UTC().Format(time.DateOnly))
 }
 
 // backup backs up live.
@@ -511,6 +523,7 @@ func (k *keeper) backup(ctx context.Context) (run store.BackupRun, err error) {
 	if k.note(ctx, backing, err); err != nil {
 		k.backupAt = time.Now().Add(min(k.patience(backing), k.state().interval))
 	}
+	k.believe(ctx)
 	if k.devices != nil && k.devices.stale() {
 		_, _ = k.saveDevices(ctx)
 	}
@@ -522,7 +535,6 @@ func (k *keeper) saveDevices(ctx context.Context) (written int64, err error) {
 	if k.devices == nil || k.unusable != nil {
 		return 0, k.unusable
 	}
-	k.setDevicesRight()
 	written, err = k.devices.save(ctx)
 	k.note(ctx, noting, err)
 	return written, err
@@ -571,69 +583,91 @@ func (k *keeper) patience(what task) time.Duration {
 // takeClock takes up the clock by which an earlier run of this boot has recorded:
 // it may have been set since.
 func (k *keeper) takeClock(ctx context.Context) {
+	offset := k.offset()
+	k.wall = wallClock{Boot: k.boot, Offset: offset}
+	k.wall.Steady = clock.Steady{Offset: offset, Since: k.uptime()}
 	said, err := k.store.Clock(ctx)
 	if err != nil {
 		k.log.Error("whether the clock was set while Pakon did not run is not known", "err", err)
 	}
-	if boot, offset, ok := strings.Cut(said, " "); ok && boot == k.boot {
-		if n, err := strconv.ParseInt(offset, 10, 64); err == nil {
-			k.before = k.lastOffset - n
-			k.lastOffset = n
-		}
+	var before wallClock
+	if json.Unmarshal([]byte(said), &before) == nil && before.Boot == k.boot && k.boot != "" {
+		k.wall, k.before = before, offset-before.Offset
 	}
 	k.keepClock(ctx)
 }
 
 // keepClock keeps the clock for a later run.
 func (k *keeper) keepClock(ctx context.Context) {
-	if err := k.store.SetClock(ctx, fmt.Sprintf("%s %d", k.boot, k.lastOffset)); err != nil && ctx.Err() == nil {
+	said, err := json.Marshal(k.wall)
+	if err == nil {
+		err = k.store.SetClock(ctx, string(said))
+	}
+	if err != nil && ctx.Err() == nil {
 		k.log.Error("the clock is not kept for the next start", "err", err)
 	}
 }
 
 // noteClock looks whether the wall clock was set. What was recorded before it was
-// set for the first time is moved to when it was.
+// set for the first time is moved to when it was, and what was recorded while it
+// was ahead, once it is set back.
 func (k *keeper) noteClock(ctx context.Context) {
 	offset := k.offset()
-	by := offset - k.lastOffset
+	by := offset - k.wall.Offset
 	ours := by - k.before
-	k.lastOffset, k.before = offset, 0
+	k.wall.Offset, k.before = offset, 0
+	now := k.now()
+	k.wall.Steady.Note(offset, k.uptime())
 	if by > -clockJump.Milliseconds() && by < clockJump.Milliseconds() {
 		return
 	}
-	now := k.now()
 	last := now.UnixMilli() - by
 	k.log.Info("the clock was set", "by", time.Duration(by)*time.Millisecond, "now", now.Round(time.Second))
 	k.jumped(ctx, by, ours)
-	if last < clock.Earliest.UnixMilli() {
-		if err := k.store.Shift(ctx, last+1, by); err != nil && ctx.Err() == nil {
-			k.log.Error("flows keep the times of a clock that was not set", "err", err)
+	wasSet := last >= clock.Earliest.UnixMilli()
+	var err error
+	switch {
+	case !wasSet:
+		err = k.store.Shift(ctx, 0, last+1, by)
+	case by > 0 && k.wall.Ahead.By == 0:
+		k.wall.Ahead = ahead{now.UnixMilli(), by}
+	case by > 0:
+		k.wall.Ahead.By += by
+	case k.wall.Ahead.By > 0:
+		err = k.store.Shift(ctx, k.wall.Ahead.From, last+1, by)
+		if k.wall.Ahead = (ahead{k.wall.Ahead.From + by, k.wall.Ahead.By + by}); k.wall.Ahead.By < clockJump.Milliseconds() {
+			k.wall.Ahead = ahead{}
 		}
 	}
+	if err != nil && ctx.Err() == nil {
+		k.log.Error("flows keep the times of a clock that was wrong", "err", err)
+	}
 	k.keepClock(ctx)
-	if k.state().doubt != "" {
+	k.plan()
+	if !wasSet {
 		k.retryAt = time.Time{} // what waited for the clock is planned anew
+		k.planMissed(ctx)
 	}
 	k.believe(ctx)
-	k.plan(ctx)
 }
 
-// believe looks whether the clock can be believed, for those who ask.
+// believe looks whether the clock can be believed, and says so if that is news.
 func (k *keeper) believe(ctx context.Context) {
-	if newest, err := k.newest(ctx); err == nil { // else the run that needs it says so
-		k.plausible(ctx, k.now(), newest)
+	st, err := k.store.Storage(ctx)
+	if err != nil {
+		return // status shows it
 	}
-	k.setDevicesRight()
-}
-
-// setDevicesRight has times of devices mended that a clock has left which was
-// ahead, once it is sure that it is right: what is only plausible may be weeks off.
-func (k *keeper) setDevicesRight() {
-	synchronised := k.judge.Synchronised
-	if synchronised == nil {
-		synchronised = clock.Synchronised
+	now := k.now()
+	why, before := k.doubted(now, st.Age), ""
+	k.change(func(s *keeperState) { before, s.doubt = s.doubt, why })
+	switch {
+	case why != "" && before == "":
+		k.log.Warn("the clock can not be believed: nothing is merged or deleted for its age until it is", "why", why)
+	case why == "" && before != "":
+		k.log.Info("the clock can be believed")
 	}
-	if k.devices != nil && synchronised() && !k.now().Before(clock.Earliest) {
+	// Times of devices that a clock has left which was ahead are mended.
+	if k.devices != nil && why == "" && k.wall.Steady.Believed(k.uptime()) {
 		k.devices.table.ClockRight()
 	}
 }
@@ -734,12 +768,11 @@ func (k *keeper) Backup(ctx context.Context) (store.BackupRun, error) {
 	return run, nil
 }
 
-// status tells how the archive and the backup are. newest is the start of the
-// newest flow stored, zero if there is none.
-func (k *keeper) status(ctx context.Context, s *api.Status, newest time.Time) {
+// status tells how the archive and the backup are.
+func (k *keeper) status(ctx context.Context, s *api.Status) {
 	st, err := k.store.Storage(ctx)
-	s.Clock.Plausible, s.Clock.Why = k.judged(k.now(), newest, unixMilli(st.Ran))
 	state, path := k.state(), k.settings().archive.Path
+	s.Clock.Plausible, s.Clock.Why = state.doubt == "", state.doubt
 	s.Archive = api.ArchiveStatus{
 		Path: path, Bytes: st.Bytes, Flows: st.Flows, Oldest: unixMilli(st.Oldest),
 		Lost: st.Lost, ReadOnly: st.ReadOnly, LastRun: unixMilli(st.Ran), Run: st.LastRun,

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"pakon/daemon/api"
+	"pakon/daemon/clock"
 	"pakon/daemon/disk"
 	"pakon/daemon/store"
 )
@@ -32,7 +33,8 @@ type keptStore struct {
 	fail   map[string]error // by call
 	block  map[string]chan struct{}
 	now    func() time.Time
-	shifts [][2]int64
+	shifts [][3]int64
+	ages   []clock.Age // of the runs of the archive
 }
 
 func (s *keptStore) call(ctx context.Context, name string) error {
@@ -52,7 +54,7 @@ func (s *keptStore) call(ctx context.Context, name string) error {
 
 func (s *keptStore) Attach(ctx context.Context) error { return s.call(ctx, "attach") }
 
-func (s *keptStore) Archive(ctx context.Context, now time.Time) (store.ArchiveRun, error) {
+func (s *keptStore) Archive(ctx context.Context, now time.Time, age clock.Age) (store.ArchiveRun, error) {
 	err := s.call(ctx, "archive "+now.Format("2006-01-02 15:04"))
 	if err == nil {
 		err = s.call(ctx, "archive")
@@ -63,7 +65,8 @@ func (s *keptStore) Archive(ctx context.Context, now time.Time) (store.ArchiveRu
 	if err != nil {
 		return store.ArchiveRun{}, err
 	}
-	s.st.Ran = now.UnixMilli()
+	s.st.Ran, s.st.Age = now.UnixMilli(), age
+	s.ages = append(s.ages, age)
 	return store.ArchiveRun{Moved: 5}, nil
 }
 
@@ -92,8 +95,8 @@ func (s *keptStore) SetClock(_ context.Context, said string) error {
 	return nil
 }
 
-func (s *keptStore) Shift(ctx context.Context, before, by int64) error {
-	s.shifts = append(s.shifts, [2]int64{before, by})
+func (s *keptStore) Shift(ctx context.Context, from, to, by int64) error {
+	s.shifts = append(s.shifts, [3]int64{from, to, by})
 	return s.call(ctx, "shift")
 }
 
@@ -126,17 +129,19 @@ func (s *keptStore) set(call string, err error) {
 // can be set.
 type keeperRig struct {
 	*keeper
-	store    *keptStore
-	log      *bytes.Buffer
-	ahead    atomic.Int64 // ns, of the wall clock before the bubble's
-	newestAt atomic.Pointer[time.Time]
-	lies     atomic.Pointer[lies]
-	path     string
-	jumps    [][2]int64 // by how much, and by how much of it in the run
-	end      func()     // ends it and waits
+	store *keptStore
+	log   *bytes.Buffer
+	ahead atomic.Int64 // ns, of the wall clock before the bubble's
+	lies  atomic.Pointer[lies]
+	path  string
+	jumps [][2]int64 // by how much, and by how much of it in the run
+	end   func()     // ends it and waits
 }
 
 var prague = time.FixedZone("CET", 3600)
+
+// bubble is when the time of a bubble begins, in Unix ms.
+var bubble = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli()
 
 // newKeeperRig makes a keeper whose wall clock shows start.
 func newKeeperRig(t *testing.T, start time.Time) *keeperRig {
@@ -147,16 +152,13 @@ func newKeeperRig(t *testing.T, start time.Time) *keeperRig {
 		store: st, log: log, path: filepath.Join(t.TempDir(), "pakon-archive.db"),
 	}
 	r.ahead.Store(int64(time.Until(start)))
-	r.newestAt.Store(&time.Time{})
 	r.lies.Store(&lies{mount: "/srv", device: "/dev/sda1"})
 	r.keeper = newKeeper(st, slog.New(slog.NewTextHandler(log, nil)))
 	r.keeper.now = func() time.Time { return time.Now().Round(0).Add(time.Duration(r.ahead.Load())) }
-	r.keeper.offset = func() int64 { return r.ahead.Load() / 1e6 }
-	r.keeper.lastOffset = r.keeper.offset()
-	r.keeper.newest = func(context.Context) (time.Time, error) { return *r.newestAt.Load(), nil }
+	// The machine is started when the bubble is made.
+	r.keeper.offset = func() int64 { return r.ahead.Load()/1e6 + bubble }
 	r.keeper.location = func() *time.Location { return prague }
 	r.keeper.look = func(string) lies { return *r.lies.Load() }
-	r.keeper.judge.Synchronised = func() bool { return false }
 	r.keeper.jumped = func(_ context.Context, by, ours int64) { r.jumps = append(r.jumps, [2]int64{by, ours}) }
 	r.keeper.settings = func() keeping {
 		return keeping{archive: store.ArchiveConfig{Path: r.path, Keep: 28 * 24 * time.Hour}, interval: 2 * time.Hour}
@@ -164,9 +166,6 @@ func newKeeperRig(t *testing.T, start time.Time) *keeperRig {
 	st.now = r.keeper.now
 	return r
 }
-
-// recorded notes when the newest flow was recorded.
-func (r *keeperRig) recorded(at time.Time) { r.newestAt.Store(&at) }
 
 func (r *keeperRig) begin(t *testing.T) {
 	t.Helper()
@@ -264,7 +263,7 @@ func TestFailingDrive(t *testing.T) {
 			t.Errorf("it is told %d times:\n%s", n, r.log)
 		}
 		var s api.Status
-		r.status(t.Context(), &s, *r.newestAt.Load())
+		r.status(t.Context(), &s)
 		for _, e := range []string{s.Archive.Error, s.Backup.Error} {
 			if !strings.Contains(e, "is full") || !strings.Contains(e, "pakon.archive.path") {
 				t.Errorf("status says %q", e)
@@ -293,7 +292,7 @@ func TestFailingDrive(t *testing.T) {
 			}
 		}
 		s = api.Status{}
-		r.status(t.Context(), &s, *r.newestAt.Load())
+		r.status(t.Context(), &s)
 		if s.Archive.Error != "" || s.Backup.Error != "" || s.Location.Device != "/dev/sdb1" {
 			t.Errorf("status says %+v, %+v, %+v", s.Archive, s.Backup, s.Location)
 		}
@@ -312,7 +311,7 @@ func TestDriveComesLater(t *testing.T) {
 		r.expect(t, "start", r.store.take(), "")
 		r.expect(t, "and again", r.after(11*time.Minute), "")
 		var s api.Status
-		r.status(t.Context(), &s, *r.newestAt.Load())
+		r.status(t.Context(), &s)
 		if want := "there is no folder " + srv + ":"; !strings.HasPrefix(s.Archive.Error, want) {
 			t.Errorf("status says %q, want %q", s.Archive.Error, want)
 		}
@@ -370,11 +369,10 @@ func TestClockFrom1970(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newKeeperRig(t, time.Unix(30, 0))
 		r.store.st.Ran = at("2026-03-08 03:17").UnixMilli()
-		r.recorded(at("2026-03-08 12:00"))
 		r.begin(t)
 		defer r.end()
 		r.expect(t, "start", r.store.take(), "attach, import")
-		if n := strings.Count(r.log.String(), "no flows are moved or deleted until it is"); n != 1 {
+		if n := strings.Count(r.log.String(), "nothing is merged or deleted for its age until it is"); n != 1 {
 			t.Errorf("it is told %d times:\n%s", n, r.log)
 		}
 		r.expect(t, "3 hours", r.after(3*time.Hour), "backup")
@@ -382,7 +380,7 @@ func TestClockFrom1970(t *testing.T) {
 			t.Errorf("asked to run: %v", err)
 		}
 		var s api.Status
-		r.status(t.Context(), &s, *r.newestAt.Load())
+		r.status(t.Context(), &s)
 		if s.Clock.Plausible || !strings.Contains(s.Clock.Why, "1970-01-01") {
 			t.Errorf("status says %+v", s.Clock)
 		}
@@ -396,11 +394,11 @@ func TestClockFrom1970(t *testing.T) {
 		if want := [][2]int64{{by.Milliseconds(), by.Milliseconds()}}; !slices.Equal(r.jumps, want) {
 			t.Errorf("told of %v, want %v", r.jumps, want)
 		}
-		if want := [][2]int64{{last + 1, by.Milliseconds()}}; !slices.Equal(r.store.shifts, want) {
+		if want := [][3]int64{{0, last + 1, by.Milliseconds()}}; !slices.Equal(r.store.shifts, want) {
 			t.Errorf("shifted by %v, want %v", r.store.shifts, want)
 		}
 		s = api.Status{}
-		r.status(t.Context(), &s, *r.newestAt.Load())
+		r.status(t.Context(), &s)
 		if n := strings.Count(r.log.String(), "the clock can be believed"); !s.Clock.Plausible || n != 1 {
 			t.Errorf("status says %+v, log\n%s", s.Clock, r.log)
 		}
@@ -417,30 +415,97 @@ func TestClockFrom1970(t *testing.T) {
 	})
 }
 
-// A clock that shows another age is not believed at once, whoever set it.
+// What a wrong clock says makes nothing old, whoever set it; what was recorded
+// while it was ahead is moved to when it was.
 func TestClockFromTheFuture(t *testing.T) {
+	const weeks = 27 * 24 * time.Hour
 	synctest.Test(t, func(t *testing.T) {
 		r := newKeeperRig(t, at("2026-03-10 18:00"))
-		r.store.st.Ran = at("2026-03-10 03:17").UnixMilli()
-		r.recorded(at("2026-03-10 17:59"))
+		ran := at("2026-03-10 03:17").UnixMilli()
+		r.store.st.Ran, r.store.st.Age = ran, clock.Age{Until: ran, Boot: "before"}
 		r.begin(t)
 		defer r.end()
-		r.store.take()
-		r.ahead.Add(int64(10 * 365 * 24 * time.Hour))
-		r.recorded(r.keeper.now()) // recorded meanwhile
+		r.after(10 * time.Minute)
+		r.ahead.Add(int64(weeks))
+		jumped := r.keeper.now().UnixMilli()
 		r.clockSet()
 		synctest.Wait()
-		if got := r.after(30 * time.Minute); got != "" {
-			t.Errorf("half an hour in 2036: %s", got)
+		r.expect(t, "an hour in April", r.after(time.Hour), "")
+		var s api.Status
+		r.status(t.Context(), &s)
+		if s.Clock.Plausible || !strings.Contains(s.Clock.Why, "only until 2026-03-10") {
+			t.Errorf("status says %+v", s.Clock)
 		}
-		r.ahead.Add(-int64(10 * 365 * 24 * time.Hour))
+		r.expect(t, "the night", r.after(8*time.Hour+7*time.Minute), "backup, backup, backup, backup, archive 2026-04-07 02:17, backup")
+		if want := ran + (9*time.Hour + 17*time.Minute).Milliseconds(); len(r.store.ages) != 1 || r.store.ages[0].Until != want {
+			t.Errorf("ages %+v, want %d", r.store.ages, want)
+		}
+		last := r.keeper.now().UnixMilli()
+		r.ahead.Add(-int64(weeks))
 		r.clockSet()
 		synctest.Wait()
-		r.expect(t, "back", r.after(30*time.Minute), "")
-		if len(r.store.shifts) > 0 {
-			t.Errorf("shifted by %v", r.store.shifts)
+		if want := [][3]int64{{jumped, last + 1, -weeks.Milliseconds()}}; !slices.Equal(r.store.shifts, want) {
+			t.Errorf("shifted by %v, want %v", r.store.shifts, want)
 		}
-		r.expect(t, "the night", r.after(9*time.Hour), "backup, backup, backup, backup, archive 2026-03-11 02:17, backup")
+		s = api.Status{}
+		r.status(t.Context(), &s)
+		if !s.Clock.Plausible || strings.Count(r.log.String(), "the clock can be believed") != 1 {
+			t.Errorf("back: status says %+v\n%s", s.Clock, r.log)
+		}
+		// The next night it has been steady for a day: then the time before this boot
+		// counts, too.
+		r.after(24 * time.Hour)
+		if n := len(r.store.ages); n != 2 || r.store.ages[1].Until != at("2026-03-12 03:17").UnixMilli() {
+			t.Errorf("ages %+v", r.store.ages)
+		}
+		if !strings.Contains(r.store.clock, `"Ahead":{"From":0,"By":0}`) {
+			t.Errorf("the excursion is not over: %s", r.store.clock)
+		}
+	})
+}
+
+// A request that arrives together with a false time is no way around.
+func TestArchiveAskedForUnderAFalseClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newKeeperRig(t, at("2026-03-10 18:00"))
+		ran := at("2026-03-10 17:00").UnixMilli()
+		r.store.st.Ran, r.store.st.Age = ran, clock.Age{Until: ran, Boot: "before"}
+		r.begin(t)
+		defer r.end()
+		r.after(30 * 24 * time.Hour)
+		before := r.keeper.now().UnixMilli()
+		r.ahead.Add(int64(50 * 24 * time.Hour))
+		if _, err := r.Archive(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.store.ages[len(r.store.ages)-1].Until; got > before {
+			t.Errorf("the age is %s", time.UnixMilli(got))
+		}
+	})
+}
+
+// A daemon that is started again while the clock is ahead knows what it was
+// before.
+func TestClockBackInTheNextRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const week = 7 * 24 * time.Hour
+		first := newKeeperRig(t, at("2026-03-10 18:00"))
+		first.boot = "one"
+		first.begin(t)
+		first.after(time.Hour)
+		first.ahead.Add(int64(week))
+		jumped := first.keeper.now().UnixMilli()
+		first.clockSet()
+		first.after(time.Hour)
+		first.end()
+		next := newKeeperRig(t, at("2026-03-10 20:00"))
+		next.boot, next.store.clock = "one", first.store.clock
+		next.begin(t)
+		next.end()
+		last := at("2026-03-17 20:00").UnixMilli()
+		if want := [][3]int64{{jumped, last + 1, -week.Milliseconds()}}; !slices.Equal(next.store.shifts, want) {
+			t.Errorf("shifted by %v, want %v\n%s", next.store.shifts, want, next.log)
+		}
 	})
 }
 
@@ -738,12 +803,13 @@ func TestClockSetBetweenRuns(t *testing.T) {
 				next.end()
 				by := next.keeper.offset() - before
 				last := tt.then.UnixMilli() - by
-				var jumps, shifts [][2]int64
+				var jumps [][2]int64
+				var shifts [][3]int64
 				if tt.jumps {
 					jumps = [][2]int64{{by, 0}}
 				}
 				if tt.shifts {
-					shifts = [][2]int64{{last + 1, by}}
+					shifts = [][3]int64{{0, last + 1, by}}
 				}
 				if !slices.Equal(next.jumps, jumps) || !slices.Equal(next.store.shifts, shifts) {
 					t.Errorf("told of %v, shifted by %v, want %v, %v\n%s", next.jumps, next.store.shifts, jumps, shifts, next.log)
@@ -767,14 +833,14 @@ func TestClockSetInSteps(t *testing.T) {
 		r := newKeeperRig(t, time.Unix(30, 0))
 		r.begin(t)
 		defer r.end()
-		var want [][2]int64
+		var want [][3]int64
 		for _, to := range []time.Time{at("2024-06-01 12:00"), at("2026-03-10 18:00")} {
 			r.after(time.Hour)
 			last, by := r.keeper.now().UnixMilli(), to.Sub(r.keeper.now())
 			r.ahead.Add(int64(by))
 			r.clockSet()
 			synctest.Wait()
-			want = append(want, [2]int64{last + 1, by.Milliseconds()})
+			want = append(want, [3]int64{0, last + 1, by.Milliseconds()})
 		}
 		if !slices.Equal(r.store.shifts, want) {
 			t.Errorf("shifted by %v, want %v\n%s", r.store.shifts, want, r.log)

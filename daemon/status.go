@@ -49,15 +49,13 @@ func (d *daemon) status(ctx context.Context) api.Status {
 	if why := d.writer.failure.Load(); why != nil {
 		s.Database.Error = *why
 	}
-	newest := time.Time{}
 	if st, err := d.store.Stats(ctx); err != nil {
 		s.Database.Error = err.Error()
 	} else {
-		newest = unixMilli(st.Newest)
 		s.Flows.Live, s.Flows.Oldest, s.Flows.Newest = st.Flows, unixMilli(st.Oldest), unixMilli(st.Newest)
 		s.Database.Bytes, s.Database.Names, s.Database.Clients = st.Bytes, st.Names, st.Clients
 	}
-	d.keeper.status(ctx, &s, newest)
+	d.keeper.status(ctx, &s)
 	watched := d.watched.Load()
 	for _, name := range watched.devices {
 		state := "missing"
@@ -241,7 +239,7 @@ func archiveWarnings(s *api.Status, config uci.Archive) []string {
 		w = append(w, "The flows of the last day do not outlive a reboot: "+s.Backup.Error)
 	}
 	if !s.Clock.Plausible {
-		w = append(w, "No flows are moved to the archive or deleted there, as the clock can not be believed: "+s.Clock.Why+".")
+		w = append(w, "The clock can not be believed, so nothing is merged or deleted for its age: "+s.Clock.Why+".")
 	}
 	switch {
 	case s.Location.Kind == disk.RAM.String():

@@ -3,82 +3,13 @@ package clock
 import (
 	"context"
 	"errors"
-	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"pakon/tests/limits"
 )
-
-var noon = time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC)
-
-const (
-	keep = 28 * 24 * time.Hour
-	day  = 24 * time.Hour
-)
-
-func TestPlausible(t *testing.T) {
-	for _, tt := range []struct {
-		name         string
-		now, newest  time.Time
-		synchronised bool
-		want         bool
-		why          string
-	}{
-		{"never set", time.Unix(60, 0), time.Time{}, false, false, "1970-01-01"},
-		{"never set, whatever the kernel says", time.Unix(60, 0), noon, true, false, "1970-01-01"},
-		{"just before", Earliest.Add(-time.Second), time.Time{}, true, false, "2024-12-31"},
-		{"just after", Earliest, time.Time{}, false, true, ""},
-		{"no flows", noon, time.Time{}, false, true, ""},
-		{"a flow just now", noon, noon.Add(-time.Second), false, true, ""},
-		{"a day before the newest", noon.Add(-day), noon, false, true, ""},
-		{"more than a day before", noon.Add(-day - time.Second), noon, false, false, "2026-03-09, but flows were recorded on 2026-03-10"},
-		{"more than a day before, for sure", noon.Add(-day - time.Second), noon, true, true, ""},
-		{"switched off for long", noon.Add(keep + 30*day), noon, false, true, ""},
-		{"another age", noon.Add(keep + 30*day + time.Second), noon, false, false, "last flow was recorded on 2026-03-10"},
-		{"another age, for sure", noon.Add(keep + 30*day + time.Second), noon, true, true, ""},
-	} {
-		j := Judge{Synchronised: func() bool { return tt.synchronised }}
-		ok, why := j.Plausible(tt.now, tt.newest, keep)
-		if ok != tt.want || !strings.Contains(why, tt.why) || (why == "") != ok {
-			t.Errorf("%s: %v, %q", tt.name, ok, why)
-		}
-	}
-}
-
-// A clock that shows another age is believed after an hour, by time itself, and
-// not because flows were recorded under it.
-func TestDoubtEnds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		j := Judge{Synchronised: func() bool { return false }}
-		if ok, why := j.Plausible(noon, noon, keep); !ok {
-			t.Fatal(why)
-		}
-		far := noon.AddDate(10, 0, 0)
-		for range 4 {
-			if ok, _ := j.Plausible(far, far, keep); ok {
-				t.Fatal("it is believed at once")
-			}
-			time.Sleep(10 * time.Minute)
-		}
-		// For a moment it is right again: the hour begins anew.
-		if ok, why := j.Plausible(noon, far, keep); !ok {
-			t.Error(why)
-		}
-		for range 6 {
-			if ok, _ := j.Plausible(far, far, keep); ok {
-				t.Fatal("it is believed before an hour has passed")
-			}
-			time.Sleep(10 * time.Minute)
-		}
-		if ok, why := j.Plausible(far, far, keep); !ok {
-			t.Errorf("it is not believed after an hour: %s", why)
-		}
-	})
-}
 
 // TestWatch sets the clock by a microsecond, twice.
 func TestWatch(t *testing.T) {

@@ -54,7 +54,7 @@ func BenchmarkArchive(b *testing.B) {
 					runtime.GC()
 					runtime.LockOSThread()
 					cpu := cpuTime()
-					run, err := s.Archive(b.Context(), end.AddDate(0, 0, 1).Add(17*time.Minute))
+					run, err := archiveAt(s, b.Context(), end.AddDate(0, 0, 1).Add(17*time.Minute))
 					if err != nil {
 						b.Fatal(err)
 					}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"pakon/daemon/client"
+	"pakon/daemon/clock"
 	"pakon/daemon/flow"
 	"pakon/daemon/store/block"
 )
@@ -325,7 +327,7 @@ func TestArchiveKeepsBytes(t *testing.T) {
 			want := censusOf(t, s)
 			for day := -3; day <= 20; day += 1 + r.IntN(4) {
 				now := theNow.Add(time.Duration(day)*24*time.Hour + time.Duration(r.IntN(3600))*time.Second)
-				if _, err := s.Archive(t.Context(), now); err != nil {
+				if _, err := archiveAt(s, t.Context(), now); err != nil {
 					t.Fatal(err)
 				}
 				got := censusOf(t, s)
@@ -333,7 +335,7 @@ func TestArchiveKeepsBytes(t *testing.T) {
 				sameCensus(t, fmt.Sprintf("bytes by the hour on day %d", day), got.bytes(), want.bytes())
 				sameCensus(t, fmt.Sprintf("by the day on day %d", day), got.byDay(), want.byDay())
 				before, _ := archived(t, s)
-				run, err := s.Archive(t.Context(), now)
+				run, err := archiveAt(s, t.Context(), now)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -350,5 +352,38 @@ func TestArchiveKeepsBytes(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// archiveAt runs the archive at a time up to which all has aged.
+func archiveAt(s *Store, ctx context.Context, now time.Time) (ArchiveRun, error) {
+	return s.Archive(ctx, now, clock.Age{Until: now.UnixMilli()})
+}
+
+// A run under a clock that is ahead moves what it takes for yesterday's, and
+// merges, drops and deletes nothing that has not aged for certain.
+func TestArchiveUnderAFalseClock(t *testing.T) {
+	for _, ahead := range []time.Duration{27 * 24 * time.Hour, 50 * 24 * time.Hour, 10 * 365 * 24 * time.Hour} {
+		s := openArchived(t, Options{}, ArchiveConfig{Rules: testRules, Keep: 28 * 24 * time.Hour})
+		for day := range int64(20) {
+			add(t, s, namedFlow(theNow.UnixMilli()-day*dayMS-3*hourLong, fmt.Sprintf("day%d.example", day)), namedFlow(theNow.UnixMilli()-day*dayMS-2*hourLong, fmt.Sprintf("day%d.example", day)))
+		}
+		age := clock.Age{Until: theNow.UnixMilli() - 20*dayMS, Boot: "one", Uptime: 1000}
+		run, err := s.Archive(t.Context(), theNow.Add(ahead), age)
+		failOn(t, err)
+		if run.Moved != 40 || run.Merged+run.Dropped+run.Expired != 0 {
+			t.Errorf("%s ahead: %+v", ahead, run)
+		}
+		st, err := s.Storage(t.Context())
+		failOn(t, err)
+		if st.Age != age {
+			t.Errorf("the age kept is %+v", st.Age)
+		}
+		// The clock is right again, and has been for a day.
+		run, err = s.Archive(t.Context(), theNow, clock.Age{Until: theNow.UnixMilli()})
+		failOn(t, err)
+		if run.Merged+run.Dropped == 0 || run.Expired != 0 {
+			t.Errorf("afterwards: %+v", run)
+		}
 	}
 }

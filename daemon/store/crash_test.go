@@ -352,7 +352,7 @@ func (c *crashing) work(kind string) {
 			}
 		}
 		step("archive")
-		if _, err := c.s.Archive(c.t.Context(), c.now()); err != nil {
+		if _, err := archiveAt(c.s, c.t.Context(), c.now()); err != nil {
 			c.t.Fatal(err)
 		}
 		step("backup")
@@ -484,7 +484,7 @@ func crashes(t *testing.T, seed uint64, kills int) map[string]int {
 	c.imports()
 	c.check()
 	c.batch()
-	if _, err := c.s.Archive(t.Context(), c.now()); err != nil {
+	if _, err := archiveAt(c.s, t.Context(), c.now()); err != nil {
 		t.Fatal(err)
 	}
 	c.check()

@@ -540,7 +540,7 @@ func TestFailingCalls(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	flows := randomFlows(r, 130, 2)
 	add(t, s, flows[:60]...)
-	if _, err := s.Archive(t.Context(), theNow.Add(-24*time.Hour)); err != nil {
+	if _, err := archiveAt(s, t.Context(), theNow.Add(-24*time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Backup(t.Context()); err != nil {
@@ -597,7 +597,7 @@ func failingCall(t *testing.T, dir string, d *disk, from, to int, why syscall.Er
 	s := openDisk(t, dir, Options{Files: diskFiles{d: d}})
 	want := censusOf(t, s).bytes()
 	d.breakAt(from, to, why)
-	_, err := s.Archive(t.Context(), theNow)
+	_, err := archiveAt(s, t.Context(), theNow)
 	archived := err
 	_, err = s.Backup(t.Context())
 	if to > from {
@@ -632,7 +632,7 @@ func failingCall(t *testing.T, dir string, d *disk, from, to int, why syscall.Er
 	if err := s.Attach(t.Context()); err != nil {
 		t.Errorf("attach after %v: %v", names, err)
 	}
-	if _, err := s.Archive(t.Context(), theNow); err != nil {
+	if _, err := archiveAt(s, t.Context(), theNow); err != nil {
 		t.Errorf("archive after %v: %v", names, err)
 	}
 	if _, err := s.Backup(t.Context()); err != nil {
@@ -742,12 +742,12 @@ func powerLoss(t *testing.T, seed uint64) {
 	}
 	for _, step := range []func(){
 		func() { next(1) },
-		func() { _, err := s.Archive(t.Context(), theNow.Add(-12*time.Hour)); failOn(t, err) },
+		func() { _, err := archiveAt(s, t.Context(), theNow.Add(-12*time.Hour)); failOn(t, err) },
 		func() { backUp(2) },
 		func() { next(2) },
-		func() { _, err := s.Archive(t.Context(), theNow); failOn(t, err) },
+		func() { _, err := archiveAt(s, t.Context(), theNow); failOn(t, err) },
 		func() { backUp(3) },
-		func() { _, err := s.Archive(t.Context(), theNow.Add(36*time.Hour)); failOn(t, err) },
+		func() { _, err := archiveAt(s, t.Context(), theNow.Add(36*time.Hour)); failOn(t, err) },
 		func() { backUp(3) },
 	} {
 		step()
@@ -916,7 +916,7 @@ func (b *rebooting) step() {
 		if partly {
 			b.stop, b.names = cancel, 1+b.r.IntN(60)
 		}
-		_, err := b.s.Archive(ctx, time.Now())
+		_, err := archiveAt(b.s, ctx, time.Now())
 		b.note("archive: %v", err)
 		if err != nil && !errors.Is(err, context.Canceled) {
 			b.t.Fatal(err)
@@ -1054,7 +1054,7 @@ func TestDamagedArchive(t *testing.T) {
 	base := ramDir(t)
 	s := openDisk(t, base, Options{})
 	add(t, s, randomFlows(rand.New(rand.NewPCG(1, 1)), 800, 4)...)
-	_, err := s.Archive(t.Context(), theNow)
+	_, err := archiveAt(s, t.Context(), theNow)
 	failOn(t, err)
 	closeStore(t, s)
 	whole := read(t, filepath.Join(base, "srv", "pakon-archive.db"))
@@ -1089,7 +1089,7 @@ func TestDamagedArchive(t *testing.T) {
 			if len(st.Aside) != 1 || !bytes.Equal(read(t, st.Aside[0]), tt.data) || !strings.Contains(log.String(), st.Aside[0]) {
 				t.Errorf("set aside: %v, log: %s", st.Aside, &log)
 			}
-			_, err = s.Archive(t.Context(), theNow.Add(24*time.Hour))
+			_, err = archiveAt(s, t.Context(), theNow.Add(24*time.Hour))
 			failOn(t, err)
 			sameCensus(t, "live and the new archive", censusOf(t, s).bytes(), want)
 			if st, err = s.Storage(t.Context()); err != nil || st.Flows == 0 {
@@ -1106,7 +1106,7 @@ func TestDamagedBlock(t *testing.T) {
 	s := openDisk(t, dir, Options{})
 	r := rand.New(rand.NewPCG(1, 7))
 	add(t, s, randomFlows(r, 800, 4)...)
-	_, err := s.Archive(t.Context(), theNow)
+	_, err := archiveAt(s, t.Context(), theNow)
 	failOn(t, err)
 	path := filepath.Join(dir, "srv", "pakon-archive.db")
 	closeStore(t, s)
@@ -1117,7 +1117,7 @@ func TestDamagedBlock(t *testing.T) {
 		t.Errorf("what is whole can not be asked for: %v", err)
 	}
 	for day := range 5 {
-		run, err := s.Archive(t.Context(), theNow.Add(time.Duration(day)*24*time.Hour))
+		run, err := archiveAt(s, t.Context(), theNow.Add(time.Duration(day)*24*time.Hour))
 		if err != nil || day == 0 && run.Moved == 0 {
 			t.Errorf("day %d: %+v, %v", day, run, err)
 		}
@@ -1188,7 +1188,7 @@ func TestFolderComesLater(t *testing.T) {
 	failOn(t, s.Attach(t.Context()))
 	add(t, s, randomFlows(rand.New(rand.NewPCG(1, 5)), 200, 3)...)
 	want := wholeCensus(t, s)
-	if _, err := s.Archive(t.Context(), theNow); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := archiveAt(s, t.Context(), theNow); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("archive without a folder: %v", err)
 	}
 	if _, err := s.Backup(t.Context()); !errors.Is(err, fs.ErrNotExist) {
@@ -1201,7 +1201,7 @@ func TestFolderComesLater(t *testing.T) {
 	failOn(t, s.Attach(t.Context()))
 	_, err := s.Backup(t.Context())
 	failOn(t, err)
-	run, err := s.Archive(t.Context(), theNow)
+	run, err := archiveAt(s, t.Context(), theNow)
 	failOn(t, err)
 	if st, err := s.Storage(t.Context()); err != nil || st.RunErr != nil || st.BackupErr != nil || !st.Open || run.Moved == 0 {
 		t.Errorf("%+v, %v", st, err)
@@ -1228,7 +1228,7 @@ func TestFullDisk(t *testing.T) {
 	s := openDisk(t, dir, Options{})
 	r := rand.New(rand.NewPCG(3, 3))
 	add(t, s, randomFlows(r, 500, 3)...)
-	_, err := s.Archive(t.Context(), theNow.Add(-24*time.Hour))
+	_, err := archiveAt(s, t.Context(), theNow.Add(-24*time.Hour))
 	failOn(t, err)
 	add(t, s, randomFlows(r, 1500, 3)...)
 	want := wholeCensus(t, s)
@@ -1238,7 +1238,7 @@ func TestFullDisk(t *testing.T) {
 		if fi, err := os.Stat(filler); err != nil || os.Truncate(filler, fi.Size()-int64(left)) != nil {
 			t.Fatal(err)
 		}
-		_, err := s.Archive(t.Context(), theNow)
+		_, err := archiveAt(s, t.Context(), theNow)
 		_, err2 := s.Backup(t.Context())
 		if left == 0 && (err == nil || err2 == nil) {
 			t.Errorf("on a full disk: %v, %v", err, err2)
@@ -1252,7 +1252,7 @@ func TestFullDisk(t *testing.T) {
 		sameCensus(t, fmt.Sprintf("%d left (%v, %v)", left, err, err2), wholeCensus(t, s), want)
 		failOn(t, os.Remove(filler))
 	}
-	_, err = s.Archive(t.Context(), theNow)
+	_, err = archiveAt(s, t.Context(), theNow)
 	failOn(t, err)
 	_, err = s.Backup(t.Context())
 	failOn(t, err)
@@ -1273,7 +1273,7 @@ func TestReadOnlyDisk(t *testing.T) {
 	s := openDisk(t, dir, Options{})
 	add(t, s, randomFlows(rand.New(rand.NewPCG(3, 4)), 500, 3)...)
 	want := wholeCensus(t, s)
-	_, err := s.Archive(t.Context(), theNow)
+	_, err := archiveAt(s, t.Context(), theNow)
 	failOn(t, err)
 	_, err = s.Backup(t.Context())
 	failOn(t, err)
@@ -1289,7 +1289,7 @@ func TestReadOnlyDisk(t *testing.T) {
 	if rows := walk(t, s, Query{Filter: Filter{All: true, Out: true, In: true}}); len(rows) < int(st.Flows) {
 		t.Errorf("%d rows, the archive has %d", len(rows), st.Flows)
 	}
-	if _, err := s.Archive(t.Context(), theNow.Add(24*time.Hour)); !errors.Is(err, syscall.EROFS) {
+	if _, err := archiveAt(s, t.Context(), theNow.Add(24*time.Hour)); !errors.Is(err, syscall.EROFS) {
 		t.Errorf("archive: %v", err)
 	}
 	if _, err := s.Backup(t.Context()); !errors.Is(err, syscall.EROFS) {
@@ -1297,7 +1297,7 @@ func TestReadOnlyDisk(t *testing.T) {
 	}
 	failOn(t, syscall.Mount("", srv, "", syscall.MS_REMOUNT, ""))
 	failOn(t, s.Attach(t.Context()))
-	_, err = s.Archive(t.Context(), theNow.Add(24*time.Hour))
+	_, err = archiveAt(s, t.Context(), theNow.Add(24*time.Hour))
 	failOn(t, err)
 	_, err = s.Backup(t.Context())
 	failOn(t, err)
@@ -1334,7 +1334,7 @@ func TestArchiveAcrossZones(t *testing.T) {
 						want.Sent, want.Recvd = want.Sent+f.Sent, want.Recvd+f.Recvd
 					}
 					add(t, s, flows...)
-					_, err := s.Archive(t.Context(), now)
+					_, err := archiveAt(s, t.Context(), now)
 					failOn(t, err)
 					var got tally
 					for _, n := range wholeCensus(t, s) {
@@ -1345,7 +1345,7 @@ func TestArchiveAcrossZones(t *testing.T) {
 					}
 					checkDays(t, s, name == "Prague", prague)
 					before, _ := archived(t, s)
-					_, err = s.Archive(t.Context(), now.Add(-30*24*time.Hour))
+					_, err = archiveAt(s, t.Context(), now.Add(-30*24*time.Hour))
 					failOn(t, err)
 					if after, _ := archived(t, s); !slices.Equal(before, after) {
 						t.Errorf("day %d: a run a month earlier changed the archive", day)
@@ -1419,10 +1419,10 @@ func TestShiftThenArchive(t *testing.T) {
 	_, err := s.Backup(t.Context())
 	failOn(t, err)
 	for range 2 {
-		failOn(t, s.Shift(t.Context(), 30*dayMS, by))
+		failOn(t, s.Shift(t.Context(), 0, 30*dayMS, by))
 		sameCensus(t, "shifted", wholeCensus(t, s), want)
 	}
-	_, err = s.Archive(t.Context(), theNow)
+	_, err = archiveAt(s, t.Context(), theNow)
 	failOn(t, err)
 	sameCensus(t, "archived", censusOf(t, s).bytes(), want)
 	_, err = s.Backup(t.Context())

@@ -183,7 +183,7 @@ func TestImport(t *testing.T) {
 			if run, err := s.Import(t.Context(), c); err != nil || run != (ImportRun{}) {
 				t.Errorf("again: %+v, %v", run, err)
 			}
-			if _, err := s.Archive(t.Context(), theNow); err != nil {
+			if _, err := archiveAt(s, t.Context(), theNow); err != nil {
 				t.Fatal(err)
 			}
 			check("after a run")

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"pakon/daemon/clock"
 	"pakon/daemon/store/block"
 )
 
@@ -32,11 +33,12 @@ const mergeFlows = 1 << 15
 const deleteSlice = 4000
 
 // Archive moves the flows of live that began more than a day before now to the
-// archive, and puts it in the state that its rules demand. It goes day by day
-// and level by level; each step is a transaction, so that it can end anywhere.
-// Flows are added and queries answered meanwhile. now must be of a clock that
-// is set.
-func (s *Store) Archive(ctx context.Context, now time.Time) (run ArchiveRun, err error) {
+// archive, and puts it in the state that its rules demand of flows of their age:
+// what is merged, dropped or deleted for it is only what is old at age.Until. It
+// goes day by day and level by level; each step is a transaction, so that it can
+// end anywhere. Flows are added and queries answered meanwhile. now must be of a
+// clock that is set.
+func (s *Store) Archive(ctx context.Context, now time.Time, age clock.Age) (run ArchiveRun, err error) {
 	s.running.Lock()
 	defer s.running.Unlock()
 	began := time.Now()
@@ -45,7 +47,7 @@ func (s *Store) Archive(ctx context.Context, now time.Time) (run ArchiveRun, err
 		s.noteRun(run, err)
 		return run, err
 	}
-	r := &archiver{s: s, a: a, now: now.UnixMilli(), config: *s.config.Load(), location: s.location(), hour: s.hourStart()}
+	r := &archiver{s: s, a: a, now: now.UnixMilli(), age: age, config: *s.config.Load(), location: s.location(), hour: s.hourStart()}
 	err = errors.Join(r.steps(ctx), r.unsettled)
 	r.run.Took = time.Since(began)
 	if Damaged(err) {
@@ -72,6 +74,7 @@ type archiver struct {
 	s        *Store
 	a        *archive
 	now      int64 // Unix ms
+	age      clock.Age
 	config   ArchiveConfig
 	location *time.Location
 	hour     func(int64) int64
@@ -156,7 +159,7 @@ func (r *archiver) finish(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("forget slices: %w", err)
 		}
-		_, err = c.ExecContext(ctx, "UPDATE state SET ran = ?", r.now)
+		_, err = c.ExecContext(ctx, "UPDATE state SET ran = ?, aged = ?, boot = ?, uptime = ?", r.now, r.age.Until, r.age.Boot, r.age.Uptime)
 		return err
 	})
 }
@@ -252,7 +255,7 @@ func (r *archiver) sumDays(ctx context.Context) error {
 	}
 	for _, m := range metas {
 		d := r.dayOf(m.first >> idShift)
-		if _, ok := dayIn(summed, d.from); ok || d.to > r.old(liveFor) {
+		if _, ok := dayIn(summed, d.from); ok || d.to > r.left() {
 			continue
 		}
 		if err := r.step(ctx, func(c *sql.Conn) error { return r.sumUp(ctx, c, d) }); err != nil {
@@ -281,8 +284,13 @@ func (r *archiver) repairSums(ctx context.Context) error {
 	return nil
 }
 
-// old is the time before which flows are older than an age, in Unix ms.
-func (r *archiver) old(age time.Duration) int64 { return r.now - age.Milliseconds() }
+// old is the time before which flows are older than an age for certain, in Unix
+// ms.
+func (r *archiver) old(age time.Duration) int64 { return r.age.Until - age.Milliseconds() }
+
+// left is the time before which flows leave live, in Unix ms. It follows the wall
+// clock, as nothing is lost by it.
+func (r *archiver) left() int64 { return r.now - liveFor.Milliseconds() }
 
 // noClock is a time before which no clock that is set can be, Unix ms: 2025.
 const noClock int64 = 1_735_689_600_000
@@ -296,7 +304,7 @@ func (r *archiver) moveSlice(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	defer tx.Rollback() // nothing was written
-	due := max(r.old(liveFor), 0) << idShift
+	due := max(r.left(), 0) << idShift
 	var first, batch int64
 	err = tx.QueryRowContext(ctx, `SELECT id, (SELECT batch FROM state) FROM flows
 		WHERE id >= ? AND id < ? AND NOT EXISTS (SELECT 1 FROM tracked WHERE flow = id) ORDER BY id LIMIT 1`, noClock<<idShift, due).Scan(&first, &batch)

@@ -231,7 +231,7 @@ func TestAllAtTheSameTime(t *testing.T) {
 		}
 		return sent, gone, err
 	}
-	also(func() error { _, err := s.Archive(t.Context(), theNow); return err })
+	also(func() error { _, err := archiveAt(s, t.Context(), theNow); return err })
 	also(func() error { _, err := s.Backup(t.Context()); return err })
 	also(func() error { _, err := s.Forget(t.Context(), forgotten); return err })
 	also(func() error { _, err := s.Storage(t.Context()); return err })

@@ -50,7 +50,7 @@ func backUp(t testing.TB, s *Store) {
 // runArchive moves what is due at a time.
 func runArchive(t testing.TB, s *Store, now time.Time) ArchiveRun {
 	t.Helper()
-	run, err := s.Archive(t.Context(), now)
+	run, err := archiveAt(s, t.Context(), now)
 	failOn(t, err)
 	return run
 }

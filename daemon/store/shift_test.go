@@ -1,7 +1,9 @@
 package store
 
 import (
+	"fmt"
 	"maps"
+	"slices"
 	"testing"
 	"time"
 )
@@ -41,7 +43,7 @@ func TestShiftedHours(t *testing.T) {
 			f.End = hour + 100_000
 			f.Sent, f.Track.Hour, f.Track.HourSent = 1000, hour, 100
 			add(t, s, f)
-			failOn(t, s.Shift(t.Context(), 4_000_000, tt.to-start))
+			failOn(t, s.Shift(t.Context(), 0, 4_000_000, tt.to-start))
 			sameHours(t, "shifted", s, tt.want)
 			backUp(t, s)
 			closeStore(t, s)
@@ -84,9 +86,46 @@ func TestFlowsOf1970Wait(t *testing.T) {
 		t.Errorf("%+v, want one moved", run)
 	}
 	sameNames(t, "before the clock is set", s, "a.example", "early.example")
-	failOn(t, s.Shift(t.Context(), dayMS, theNow.UnixMilli()-2*dayMS))
+	failOn(t, s.Shift(t.Context(), 0, dayMS, theNow.UnixMilli()-2*dayMS))
 	if run := runArchive(t, s, theNow); run.Moved != 1 || run.Expired != 0 {
 		t.Errorf("%+v, want the other moved", run)
 	}
 	sameNames(t, "then", s, "a.example", "early.example")
+}
+
+// TestShiftBack moves what was recorded while the clock was ahead, and nothing else,
+// also where both spans overlap; a backup and the archive follow.
+func TestShiftBack(t *testing.T) {
+	for _, ahead := range []int64{27 * dayMS, 2 * hourLong, 30 * 60_000} {
+		dir := ramDir(t)
+		s := openDisk(t, dir, Options{})
+		now := theNow.UnixMilli()
+		var want []string
+		for minute := range int64(6 * 60) {
+			start, name := now-12*hourLong+minute*60_000, fmt.Sprintf("m%03d.example", minute)
+			if minute >= 4*60 {
+				start += ahead
+			}
+			add(t, s, namedFlow(start, name))
+			want = append(want, name)
+		}
+		backUp(t, s)
+		from := now - 8*hourLong + ahead
+		failOn(t, s.Shift(t.Context(), from, from+2*hourLong, -ahead))
+		rows := walk(t, s, Query{Filter: Filter{All: true, Out: true, In: true}})
+		if len(rows) != len(want) {
+			t.Fatalf("%d flows", len(rows))
+		}
+		for _, r := range rows {
+			if i := slices.Index(want, r.Name); r.Start != now-12*hourLong+int64(i)*60_000 {
+				t.Errorf("%s at %d, %d ms ago", r.Name, r.Start, now-r.Start)
+			}
+		}
+		backUp(t, s)
+		closeStore(t, s)
+		reboot(t, dir)
+		s = openDisk(t, dir, Options{})
+		sameNames(t, "restored", s, want...)
+		runArchive(t, s, theNow.Add(24*time.Hour))
+	}
 }

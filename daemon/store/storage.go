@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"pakon/daemon/clock"
 	"pakon/daemon/store/backup"
 )
 
@@ -37,6 +38,7 @@ type Storage struct {
 	Lost     int64   // rows in parts of it that are damaged
 
 	Ran     int64      // when the last run that was whole ended, Unix ms; 0: never
+	Age     clock.Age  // that data had then; zero if none has aged
 	LastRun ArchiveRun // of this process
 	RunErr  error      // why the last run failed
 
@@ -165,8 +167,8 @@ func (s *Store) writtenBy(ctx context.Context, q querier, days map[int64]int64) 
 
 // describe tells what the archive holds.
 func (a *archive) describe(ctx context.Context, st *Storage) error {
-	err := a.read.QueryRowContext(ctx, `SELECT (SELECT ran FROM state), (SELECT coalesce(sum(flows), 0) FROM blocks),
-		(SELECT coalesce(min(first), 0) FROM blocks)`).Scan(&st.Ran, &st.Flows, &st.Oldest)
+	err := a.read.QueryRowContext(ctx, `SELECT ran, aged, boot, uptime, (SELECT coalesce(sum(flows), 0) FROM blocks),
+		(SELECT coalesce(min(first), 0) FROM blocks) FROM state`).Scan(&st.Ran, &st.Age.Until, &st.Age.Boot, &st.Age.Uptime, &st.Flows, &st.Oldest)
 	if err != nil {
 		return fmt.Errorf("describe archive %s: %w", a.path, err)
 	}

@@ -67,7 +67,7 @@ func TestQueryArchive(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 9))
 			s := openArchived(t, Options{Classify: testClassify}, ArchiveConfig{Rules: withoutThresholds(testRules)})
 			add(t, s, spread(r, 3000, 25)...)
-			if _, err := s.Archive(t.Context(), theNow); err != nil {
+			if _, err := archiveAt(s, t.Context(), theNow); err != nil {
 				t.Fatal(err)
 			}
 			if st, err := s.Storage(t.Context()); err != nil || st.Flows == 0 || s.flows.Load() == 0 {
@@ -146,7 +146,7 @@ func TestSumsAfterArchive(t *testing.T) {
 			want := sums()
 			grouped := walk(t, s, Query{Aggregate: true, Filter: Filter{All: true}})
 			for day := -20; day <= 3; day += 6 {
-				if _, err := s.Archive(t.Context(), theNow.AddDate(0, 0, day)); err != nil {
+				if _, err := archiveAt(s, t.Context(), theNow.AddDate(0, 0, day)); err != nil {
 					t.Fatal(err)
 				}
 				for i, got := range sums() {
@@ -191,7 +191,7 @@ func TestQueryWhileArchiving(t *testing.T) {
 	go func() {
 		var err error
 		for day := -12; day <= 1 && err == nil; day++ {
-			_, err = s.Archive(context.Background(), theNow.AddDate(0, 0, day))
+			_, err = archiveAt(s, context.Background(), theNow.AddDate(0, 0, day))
 		}
 		done <- err
 	}()
