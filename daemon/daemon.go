@@ -217,6 +217,7 @@ func newDaemon(ctx context.Context, o options, log *slog.Logger) (_ *daemon, err
 	d.setDevices(s)
 	d.writer = newWriter(d.store, log)
 	d.table = flow.New(d.clients, d.writer.add)
+	d.table.AskKernel(d.kernel.Ask)
 	d.table.SetPolicy(d.policy(s))
 	if !o.noSuricata {
 		// One that an earlier run has left may be given heads only: until that is

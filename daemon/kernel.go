@@ -29,7 +29,7 @@ func (r receiver) Connection(k conntrack.Kind, e *conntrack.Entry, at time.Time)
 	r.d.table.Connection(k, e, at)
 }
 func (r receiver) DumpBegins(at time.Time) { r.d.table.DumpBegins(at) }
-func (r receiver) Idle()                   { r.d.table.Flush() }
+func (r receiver) Idle()                   { r.d.table.Idle() }
 
 func (r receiver) DumpEnds(at time.Time, whole bool) {
 	r.d.table.DumpEnds(at, whole)

@@ -86,7 +86,7 @@ type Receiver interface {
 	// whether the dump can have missed none.
 	DumpBegins(at time.Time)
 	DumpEnds(at time.Time, whole bool)
-	// Idle tells that nothing more is to be told for the moment.
+	// Idle tells that all that has happened was told.
 	Idle()
 }
 

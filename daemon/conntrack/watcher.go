@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -48,7 +49,10 @@ type Watcher struct {
 	log     *slog.Logger
 	changed func(State)
 
+	asked atomic.Bool // somebody waits to hear that all was told
+
 	mu       sync.Mutex
+	events   *socket // that is read; nil while none is
 	state    State
 	timeouts Timeouts
 }
@@ -77,6 +81,24 @@ func (w *Watcher) update(f func(*State)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	f(&w.state)
+}
+
+// Ask makes the receiver be told soon of all that has happened until now, which
+// Idle says: without it that takes until something happens.
+func (w *Watcher) Ask() {
+	w.asked.Store(true)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.events != nil {
+		w.events.SetReadDeadline(time.Unix(1, 0)) // fails only if it is closed
+	}
+}
+
+// reading notes the socket that is read.
+func (w *Watcher) reading(s *socket) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.events = s
 }
 
 // Run tells r of the connections until ctx ends. Where there is no connection
@@ -133,11 +155,11 @@ func dial(groups uint32) (*socket, error) {
 }
 
 // read returns a datagram, which is valid until the next call; if there is none,
-// it waits for one if it is to, and returns nothing if not.
+// it waits for one until the deadline if it is to, and returns nothing if not.
 func (s *socket) read(wait bool) ([]byte, error) {
 	var n int
 	var err error
-	failed := s.raw.Read(func(fd uintptr) bool {
+	receive := func(fd uintptr) bool {
 		for {
 			n, _, err = unix.Recvfrom(int(fd), s.buf, unix.MSG_DONTWAIT|unix.MSG_TRUNC)
 			switch {
@@ -150,7 +172,13 @@ func (s *socket) read(wait bool) ([]byte, error) {
 			}
 			return true
 		}
-	})
+	}
+	var failed error
+	if wait {
+		failed = s.raw.Read(receive)
+	} else {
+		failed = s.raw.Control(func(fd uintptr) { receive(fd) }) // whatever the deadline is
+	}
 	switch {
 	case failed != nil:
 		return nil, failed
@@ -202,6 +230,8 @@ func (w *Watcher) follow(ctx context.Context, r Receiver) (err error) {
 	w.mu.Lock()
 	w.timeouts = readTimeouts(settings)
 	w.mu.Unlock()
+	w.reading(events)
+	defer w.reading(nil)
 	f := follower{w: w, r: r, events: events, dumps: dumps}
 	if err := f.dump(); err != nil {
 		return err
@@ -222,7 +252,7 @@ func (w *Watcher) follow(ctx context.Context, r Receiver) (err error) {
 // run, a run to come goes on from.
 func (f *follower) finish() (err error) {
 	until := time.Now().Add(lastWord)
-	if err := f.drain(until); err != nil {
+	if err := f.drain(); err != nil {
 		return err
 	}
 	// The other socket may be in the middle of an answer.
@@ -261,6 +291,7 @@ type follower struct {
 	last          time.Time     // when the last dump ended
 	due           time.Time     // when the next one is
 	took          time.Duration // of a processor
+	overran       bool          // events were lost since the last dump began
 	warned        time.Time     // of lost events
 }
 
@@ -275,7 +306,7 @@ func (f *follower) run(ctx context.Context) error {
 		}
 		if !time.Now().Before(f.due) {
 			// What happened before the dump is told before it.
-			if err := f.drain(time.Time{}); err != nil {
+			if err := f.drain(); err != nil {
 				return err
 			}
 			if err := f.dump(); err != nil {
@@ -291,25 +322,29 @@ func (f *follower) run(ctx context.Context) error {
 	}
 }
 
-// readUntil waits for events until the time given, and tells of all that are
-// there.
+// readUntil waits for events until the time given, or until somebody asks for them,
+// and tells of all that are there.
 func (f *follower) readUntil(ctx context.Context, until time.Time) error {
 	if err := f.events.SetReadDeadline(until); err != nil {
 		return fmt.Errorf("wait for connections' events: %w", err)
 	}
-	for any := false; ; any = true {
+	for wait := !f.w.asked.Swap(false); ; wait = false {
 		if ctx.Err() != nil { // it may have ended before the deadline was set
 			return ctx.Err()
 		}
-		b, err := f.events.read(!any)
+		b, err := f.events.read(wait)
 		switch {
 		case errors.Is(err, unix.ENOBUFS):
 			f.overrun()
 			return nil
-		case err != nil && !errors.Is(err, os.ErrDeadlineExceeded):
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			f.w.asked.Store(false) // what was asked for comes now
+		case err != nil:
 			return fmt.Errorf("read connections' events: %w", err)
 		case len(b) == 0:
-			f.r.Idle()
+			if !f.overran {
+				f.r.Idle()
+			}
 			return ctx.Err()
 		default:
 			if err := f.take(b); err != nil {
@@ -322,11 +357,8 @@ func (f *follower) readUntil(ctx context.Context, until time.Time) error {
 	}
 }
 
-// drain tells of the events that are there, until a time, if that is not zero.
-func (f *follower) drain(until time.Time) error {
-	if err := f.events.SetReadDeadline(until); err != nil {
-		return fmt.Errorf("read connections' events: %w", err)
-	}
+// drain tells of the events that are there.
+func (f *follower) drain() error {
 	for range maxDrain {
 		b, err := f.events.read(false)
 		switch {
@@ -347,6 +379,7 @@ func (f *follower) drain(until time.Time) error {
 
 // overrun notes that events were lost, for which the next dump makes good.
 func (f *follower) overrun() {
+	f.overran = true
 	f.w.update(func(s *State) { s.Lost++ })
 	if now := time.Now(); f.warned.IsZero() || now.Sub(f.warned) > warnEvery {
 		f.w.log.Warn("the kernel dropped events of connections: they are listed anew")
@@ -399,6 +432,7 @@ func (f *follower) dump() error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	began, used := time.Now(), processorTime()
+	f.overran = false
 	f.r.DumpBegins(began)
 	if _, err := f.dumps.Send(request); err != nil {
 		return fmt.Errorf("ask for the connections: %w", err)

@@ -25,6 +25,7 @@ type collector struct {
 	mu      sync.Mutex
 	entries map[Kind][]Entry
 	dumps   int
+	idle    int
 	changed chan struct{}
 	hold    chan struct{} // if not nil, the first event waits until it is closed
 }
@@ -63,7 +64,12 @@ func (c *collector) DumpEnds(time.Time, bool) {
 	c.signal()
 }
 
-func (c *collector) Idle() {}
+func (c *collector) Idle() {
+	c.mu.Lock()
+	c.idle++
+	c.mu.Unlock()
+	c.signal()
+}
 
 // until waits for cond to hold.
 func (c *collector) until(t *testing.T, what string, cond func() bool) {
@@ -169,6 +175,27 @@ func TestFollow(t *testing.T) {
 	ended := n.entries[Ended][0]
 	if ended.ID != began.ID || !ended.Counted || ended.Start == 0 || ended.Stop < ended.Start {
 		t.Errorf("ended: %+v", ended)
+	}
+}
+
+// TestAsk: who asks hears soon that all was told, though nothing happens: before
+// the next listing.
+func TestAsk(t *testing.T) {
+	n := watch(t, newCollector())
+	now := func() (idle, dumps int) {
+		n.collector.mu.Lock()
+		defer n.collector.mu.Unlock()
+		return n.idle, n.dumps
+	}
+	_, before := now()
+	const times = 10
+	for range times {
+		idle, _ := now()
+		n.Ask()
+		n.until(t, "that all was told", func() bool { return n.idle > idle })
+	}
+	if _, dumps := now(); dumps-before >= times/2 {
+		t.Errorf("%d listings until it was told %d times", dumps-before, times)
 	}
 }
 

@@ -12,9 +12,9 @@ import (
 // own: Suricata may have told all of one before the kernel's first word of it is
 // read, or begin when the kernel has forgotten it, and the next connection may have
 // the same addresses and ports. What Suricata tells is therefore held until it is
-// certain whose it is: when the kernel tells the end of a connection, or with the
-// end of the next dump, before which the kernel has told of every connection. In the
-// other direction, a connection that the kernel has forgotten lingers for a while.
+// certain whose it is: when the kernel tells the end of a connection, or when all that
+// had happened until then was read, which is asked for. In the other direction, a
+// connection that the kernel has forgotten lingers for a while.
 
 const (
 	maxHeld     = 1024 // pairs of ends of which something is held
@@ -40,7 +40,7 @@ const waiting = fates
 type held struct {
 	number uint64
 	first  int64           // Unix ms, of the first packet of which it told
-	dump   uint32          // how many dumps had begun then
+	turn   uint32          // kernel.turn then
 	end    *suricata.Event // nil if it goes on
 }
 
@@ -122,14 +122,8 @@ func (k *kernel) likely(id key, h *held) (c *tracked, known bool) {
 				return c, true
 			}
 		}
-		c := k.conns[id]
-		// A name that is told after the end is of the next connection, or else what
-		// Suricata tells of the end will show that it is not.
-		if c != nil && h.first >= c.since() && (h.end != nil || !c.over || h.first <= c.end) {
-			return c, true
-		}
-		if c != nil && h.first >= c.since() {
-			continue
+		if c := k.conns[id]; c != nil && h.first >= c.since() {
+			return c, true // the next one would have been told
 		}
 		late := k.late[id]
 		if late != nil && (h.first <= late.end+slack || h.end == nil && h.first <= late.stop+slack) {
@@ -186,9 +180,10 @@ func (t *Table) hold(id key, ev *suricata.Event, first int64) {
 		list = append(list, held{number: ev.FlowID, first: first})
 	}
 	h := &list[i]
-	h.first, h.dump = min(h.first, first), k.dumps
+	h.first, h.turn = min(h.first, first), k.turn
 	if ev.Kind == suricata.Flow {
 		h.end = kept(ev)
+		k.ask()
 	}
 	k.held.Add(id, list)
 }
@@ -249,9 +244,33 @@ func (t *Table) give(c *tracked, number uint64, first int64) {
 	t.touch(c)
 }
 
-// settle gives what is held to the connections that it is of. What was told before
-// the last dump began and is of none of the kernel's is Suricata's alone, and so is
-// everything if no more is to be told by the kernel.
+// AskKernel sets what makes the kernel's connections be told soon, and then Idle.
+func (t *Table) AskKernel(ask func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.kernel.ask = ask
+}
+
+// Idle notes that the kernel has told of all that had happened a moment ago, and
+// hands on the flows that are waiting for their batch to fill.
+func (t *Table) Idle() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	k := &t.kernel
+	t.settle(false)
+	k.turn++
+	for _, list := range k.held.Values() {
+		if slices.ContainsFunc(list, func(h held) bool { return h.end != nil }) {
+			k.ask()
+			break
+		}
+	}
+	t.flush()
+}
+
+// settle gives what is held to the connections that it is of. What was told a turn
+// ago and is of none of the kernel's is Suricata's alone, and so is everything if no
+// more is to be told by the kernel.
 func (t *Table) settle(all bool) {
 	k := &t.kernel
 	if k.held.Len() == 0 {
@@ -264,7 +283,7 @@ func (t *Table) settle(all bool) {
 		for i := range list {
 			h := &list[i]
 			c, known := k.certain(id, h.number, h.first), false
-			ripe := all || h.dump != k.dumps
+			ripe := all || h.turn != k.turn
 			if c == nil && ripe {
 				c, known = k.likely(id, h)
 			}
@@ -310,7 +329,7 @@ func (t *Table) sort(c *tracked) {
 	id := c.key
 	id.zone = 0
 	if c.stop != 0 && c.suricata != 0 && c.first >= c.until() {
-		h := held{number: c.suricata, first: c.first, dump: k.dumps}
+		h := held{number: c.suricata, first: c.first, turn: k.turn}
 		t.giveBack(c)
 		if list, there := k.held.Get(id); there || k.held.Len() < maxHeld {
 			k.held.Add(id, append(list, h))

@@ -45,6 +45,8 @@ type kernel struct {
 	serial   uint64
 	past     *simplelru.LRU[key, past]
 	lost     int64                       // Unix ms: ends of connections that past had no room for
+	turn     uint32                      // grows whenever all was told that had happened before
+	ask      func()                      // for the next turn
 	held     *simplelru.LRU[key, []held] // what Suricata told that may be of several; in the default zone
 	zones    []uint16                    // of connection tracking that were seen, the default first
 	late     map[key]*tracked            // that linger, the latest with these ends
@@ -160,6 +162,7 @@ func (k *kernel) init() {
 	if k.past, err = simplelru.NewLRU(maxPast, func(_ key, p past) { k.lost = max(k.lost, p.end) }); err != nil {
 		panic(err) // the size is positive
 	}
+	k.ask = func() {}
 	k.zones, k.late = []uint16{0}, make(map[key]*tracked)
 	if k.held, err = simplelru.NewLRU[key, []held](maxHeld, nil); err != nil {
 		panic(err)
@@ -522,6 +525,7 @@ func (t *Table) DumpBegins(at time.Time) {
 	t.tick(at)
 	k.began = at
 	k.dumps++
+	k.turn++
 	k.networks = nil
 }
 

@@ -392,13 +392,46 @@ func TestNameOfTheNext(t *testing.T) {
 	first.TCPState = conntrack.TimeWait
 	k.update(first)
 	play(t, k.Table, strings.NewReader(browse.tls(`"sni":"second.example.org"`))) // 100 ms later
-	k.after(3 * time.Second)
-	k.expect(t, "the first", `over out 443/6 "" 1+2`)
-	k.entries = nil
+	k.Idle()
+	last := *first
+	last.Counted, k.entries = true, nil
+	k.Connection(conntrack.Ended, &last, k.now.Add(200*time.Millisecond))
 	second := k.add(kernelConn(1, TCP, "192.168.1.10:50000", https))
 	moved(second, 3, 4)
+	k.Idle()
 	k.after(3 * time.Second)
-	k.expect(t, "both", "done", `running out 443/6 "second.example.org" 3+4`)
+	k.expect(t, "both", `running out 443/6 "second.example.org" 3+4`, `over out 443/6 "" 1+2`)
+}
+
+// TestNameAfterTheEnd: as nothing is told of a next connection with the same ports,
+// a name with a time after the end is of the one that has ended.
+func TestNameAfterTheEnd(t *testing.T) {
+	k := newKernelTable(t, Policy{})
+	e := k.add(kernelConn(1, TCP, "192.168.1.10:50000", https))
+	moved(e, 1, 2)
+	e.TCPState = conntrack.TimeWait
+	k.update(e)
+	play(t, k.Table, strings.NewReader(browse.tls(`"sni":"late.example.org"`))) // 100 ms later
+	k.Idle()
+	k.Idle()
+	k.after(3 * time.Second)
+	k.expect(t, "after a listing", `over out 443/6 "late.example.org" 1+2`)
+}
+
+// TestUntracked: what the kernel does not track is recorded as soon as the kernel
+// has told all that had happened, for which it is asked.
+func TestUntracked(t *testing.T) {
+	k := newKernelTable(t, Policy{})
+	asked := 0
+	k.AskKernel(func() { asked++ })
+	play(t, k.Table, strings.NewReader(browse.end()))
+	k.Idle() // it may have read all just before
+	k.expect(t, "at first")
+	k.Idle()
+	k.expect(t, "a turn later", `whole out 443/6 "" 1000+5000`)
+	if k.Idle(); asked != 2 {
+		t.Errorf("asked %d times", asked)
+	}
 }
 
 // TestZones: connections with the same ends in two zones are two, in a run to come,
