@@ -22,8 +22,8 @@ const (
 	maxLinger   = 2048 // connections that linger
 	// lingers is for how long Suricata may tell of a connection after the kernel
 	// has forgotten it: silence of UDP ends it for the kernel after 30 s, for Suricata
-	// after 60 s, and Suricata looks for ends every few seconds.
-	lingers = 45 * time.Second
+	// after 60 s, and Suricata 7 takes some time to find out about silence.
+	lingers = time.Minute
 	// near is by how many ms the times of a packet in Suricata and in the kernel
 	// differ, where both tell them exactly.
 	near = 50
