@@ -292,8 +292,8 @@ func (r *archiver) old(age time.Duration) int64 { return r.age.Until - age.Milli
 // clock, as nothing is lost by it.
 func (r *archiver) left() int64 { return r.now - liveFor.Milliseconds() }
 
-// noClock is a time before which no clock that is set can be, Unix ms: 2025.
-const noClock int64 = 1_735_689_600_000
+// noClock is the time before which no clock that is set can be, Unix ms.
+var noClock = clock.Earliest.UnixMilli()
 
 // moveSlice moves the oldest flows of live that are due: those of one day and
 // for one level. It returns false if there are none. Flows of a clock that was

@@ -261,7 +261,8 @@ func (w *writer) dropRow(ctx context.Context, id int64) (more int64, err error) 
 }
 
 // Tracked returns the flows of the connections that an earlier run followed,
-// under keys of this one, and what of others it has forgotten. It must be called before flows with a key are added.
+// under keys of this one, and what of others it has forgotten. It must be called
+// before flows with a key are added.
 func (s *Store) Tracked(ctx context.Context) ([]flow.Flow, error) {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
