@@ -14,7 +14,8 @@ SCRIPTS   := $(wildcard files/etc/init.d/* files/etc/uci-defaults/*) .ci/run tes
 # What hangs is ended after TIMEOUT; what a test waits for has limits of its own,
 # which follow the machine's speed.
 TIMEOUT   ?= 1h
-TEST      := $(GO) test -shuffle=on -timeout $(TIMEOUT)
+# Tests of whole systems wait most of their time: four run at once.
+TEST      := $(GO) test -shuffle=on -timeout $(TIMEOUT) -parallel 4
 GOFLAGS   := $(shell $(GO) env GOFLAGS)
 # As the program is built: what it is made of is compiled once.
 PLAIN     := CGO_ENABLED=0 GOFLAGS='$(GOFLAGS) -trimpath'

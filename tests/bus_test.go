@@ -12,6 +12,7 @@ import (
 // TestBusComesBack: the bus dies and comes back, and the object is there again
 // within a second, with all it had.
 func TestBusComesBack(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t, rig.Here, nil)
 	startDaemon(t, s, "--no-suricata")
 	rows := feed(t, s, householdOf(3_000, 8))
@@ -44,6 +45,7 @@ func TestBusComesBack(t *testing.T) {
 // TestDaemonWaitsForTheBus: a bus that is not there yet is no error, and events
 // are recorded meanwhile.
 func TestDaemonWaitsForTheBus(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t, rig.Here, nil)
 	if err := s.Bus.Stop(limits.For(10 * time.Second)); err != nil {
 		t.Fatal(err)

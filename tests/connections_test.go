@@ -86,6 +86,7 @@ func shown(client, mac, name, source, address string, port uint16, proto, app st
 // once, and nothing else. Bytes are counted by Suricata where the kernel does
 // not track connections.
 func TestEveryConnectionIsRecorded(t *testing.T) {
+	t.Parallel()
 	for _, how := range []struct {
 		name, mode string
 		tracking   bool
@@ -100,6 +101,7 @@ func TestEveryConnectionIsRecorded(t *testing.T) {
 }
 
 func everyConnection(t *testing.T, mode string, tracking bool, bytesFrom string) {
+	t.Parallel()
 	// At its end Suricata writes all flows it still knows, and drops what the
 	// socket's buffer does not hold: with these devices it holds all.
 	devices := []router.Device{router.Household()[1], router.Household()[3], router.Household()[4]}
@@ -186,6 +188,7 @@ func everyConnection(t *testing.T, mode string, tracking bool, bytesFrom string)
 // TestStagedInterfaces: what is monitored follows `uci set` and a restart, and
 // a reload too.
 func TestStagedInterfaces(t *testing.T) {
+	t.Parallel()
 	r := newRouter(t, router.Household())
 	s := newSystem(t, r.Do, nil)
 	lan, guest := r.Clients()[0], r.Clients()[4]
@@ -255,6 +258,7 @@ func awaitOtherSuricata(t *testing.T, s *rig.System, pid int) {
 
 // TestSuricataDies: it is started again, and what it sees then is recorded.
 func TestSuricataDies(t *testing.T) {
+	t.Parallel()
 	r := newRouter(t, router.Household())
 	s := newSystem(t, r.Do, nil)
 	startDaemon(t, s)

@@ -58,6 +58,7 @@ func householdOf(events, format int) household.Config {
 // pages of a query: they must be the flows of an ideal collector, and the sums by
 // far end those of these flows.
 func TestHouseholdIsRecorded(t *testing.T) {
+	t.Parallel()
 	known, problems := lists.Load(os.DirFS("../files/usr/share/pakon-light"))
 	if len(problems) > 0 {
 		t.Fatal(problems)
@@ -163,6 +164,7 @@ func sumUp(t *testing.T, s *rig.System) sums {
 
 // TestPagesAreSorted walks over pages in other orders.
 func TestPagesAreSorted(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t, rig.Here, nil)
 	startDaemon(t, s, "--no-suricata")
 	rows := feed(t, s, householdOf(8_000, 7))

@@ -13,6 +13,7 @@ import (
 // TestVLANFiltering: where VLAN filtering has moved the network of a bridge to a
 // device of its own, that is monitored, and the owner is told.
 func TestVLANFiltering(t *testing.T) {
+	t.Parallel()
 	r := newRouter(t, router.Household())
 	vlan, err := r.FilterVLANs(router.LAN)
 	if err != nil {
@@ -72,6 +73,7 @@ func TestVLANFiltering(t *testing.T) {
 // TestShareOfABridgeMadeAnew: what is known of a bridge's traffic is part of what
 // it carried, right after a download, and after the bridge was made anew.
 func TestShareOfABridgeMadeAnew(t *testing.T) {
+	t.Parallel()
 	r, s := monitoredRouter(t, "filter")
 	const bytes = 30_000_000
 	tr := open(t, r.Clients()[0], "video.example.org", false)
@@ -116,6 +118,7 @@ func TestShareOfABridgeMadeAnew(t *testing.T) {
 // TestCleanAfterAKill: what a daemon that was killed has left in the kernel is
 // removed on request, and never what one that runs needs.
 func TestCleanAfterAKill(t *testing.T) {
+	t.Parallel()
 	r, s := monitoredRouter(t, "filter")
 	clean := func() (out []byte, err error) {
 		return out, r.Do(func() error {

@@ -46,6 +46,7 @@ func fed(t *testing.T, s *rig.System, cfg household.Config) (rows []household.Ro
 // TestStagedChangesCount: what `uci set` staged without a commit is in force
 // after a restart, and so are names of devices.
 func TestStagedChangesCount(t *testing.T) {
+	t.Parallel()
 	cfg := householdOf(4_000, 7)
 	devices, err := household.Devices(cfg)
 	if err != nil {
@@ -106,6 +107,7 @@ func TestStagedChangesCount(t *testing.T) {
 // TestListsHoldForRecordedNames: lists that were changed while Pakon did not run
 // hold for what it recorded before.
 func TestListsHoldForRecordedNames(t *testing.T) {
+	t.Parallel()
 	cfg := householdOf(2_000, 8)
 	s := newSystem(t, rig.Here, nil)
 	startDaemon(t, s, "--no-suricata")
@@ -131,6 +133,7 @@ func TestListsHoldForRecordedNames(t *testing.T) {
 // TestBrokenFileKeepsTheLastGood: a file that uci refuses leaves the last good
 // configuration in force, also over a restart, and status says why.
 func TestBrokenFileKeepsTheLastGood(t *testing.T) {
+	t.Parallel()
 	good := "config monitor 'monitor'\n\tlist interface 'br-good'\n"
 	s := newSystem(t, rig.Here, nil)
 	if err := s.Root.Write("etc/config/pakon", good); err != nil {
@@ -172,6 +175,7 @@ func TestBrokenFileKeepsTheLastGood(t *testing.T) {
 // TestWrongOptionIsNamed: one wrong value falls back, the rest holds, and the
 // user is told which and what would be right.
 func TestWrongOptionIsNamed(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t, rig.Here, nil)
 	if err := s.Root.Write("etc/config/pakon", "config monitor 'monitor'\n\toption database_limit 'plenty'\n\toption interface 'br-one br-two'\n"); err != nil {
 		t.Fatal(err)

@@ -28,6 +28,7 @@ func peerFlow(id int, client, name string, sent int) string {
 // TestWhoIsMeant: a client without a MAC is asked for, left out and forgotten by its
 // address, a far end by the name as its owner writes it.
 func TestWhoIsMeant(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t, rig.Here, nil)
 	if err := s.Root.Write("tmp/.uci/pakon", "pakon.monitor.interface='wg0'\n|pakon.monitor.exclude_client='10.8.0.4'\n"+
 		"|pakon.monitor.exclude_client='FD00:8:0::4'\n|pakon.monitor.exclude_hostname='https://müller.example/x'\n"); err != nil {
