@@ -175,7 +175,7 @@ func TestOthersDisturb(t *testing.T) {
 	if err := r.Firewall(); err != nil {
 		t.Fatal(err)
 	}
-	if err := x.Move(1000, 1000); err != nil {
+	if _, err := r.Clients()[0].Fetch(t.Context(), Request{Site: "www.example.org", Protocol: TLS13, Send: 1000, Receive: 1000}); err != nil {
 		t.Error(err)
 	}
 	if err := r.Sysctl("netfilter/nf_conntrack_events", "1"); err != nil {

@@ -75,8 +75,9 @@ func (r *Router) Offload(counter bool, devices ...string) error {
 	return nil
 }
 
-// FlushRuleset removes everybody's tables, as an administrator may. Connections
-// that are masqueraded cannot go on until Firewall is called.
+// FlushRuleset removes everybody's tables, as an administrator may. Masqueraded
+// connections cannot go on until Firewall is called, and what sends before then
+// is reset: the server sees the client's own address.
 func (r *Router) FlushRuleset() error { return r.router.nft("flush ruleset\n") }
 
 // Sysctl sets a value below /proc/sys/net in the router's namespace, like
