@@ -112,9 +112,13 @@ func isPort(s string) bool {
 // section 3.1).
 var dots = strings.NewReplacer("\u3002", ".", "\uff0e", ".", "\uff61", ".")
 
-// notInName tells a character that no name has.
+// notInName tells a character that no name has. A mark such as U+0308 that stands
+// behind its letter is among them: the DNS has both as one character (RFC 5891,
+// section 4.2.1), and names with two would find nothing.
 func notInName(r rune) bool {
 	switch {
+	case '\u0300' <= r && r <= '\u036f':
+		return true
 	case r < utf8.RuneSelf:
 		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '_' || r == '.')
 	case r == '\u00b7' || r == '\u30fb' || r == '\u200c' || r == '\u200d': // middle dots and joiners: RFC 5892, appendix A
