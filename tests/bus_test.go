@@ -2,11 +2,13 @@ package tests
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"time"
 
 	"pakon/tests/limits"
 	"pakon/tests/rig"
+	"pakon/ubus"
 )
 
 // TestBusComesBack: the bus dies and comes back, and the object is there again
@@ -68,4 +70,89 @@ func TestDaemonWaitsForTheBus(t *testing.T) {
 		t.Fatal(err)
 	}
 	awaitFlows(t, s, len(rows))
+}
+
+// TestFloodOfCalls: hundreds of callers ask for much and leave. The daemon answers at
+// once what can be said at once, then and while they are there; who asks for much as
+// well does not wait for their answers; and where many stay, each gets its own.
+func TestFloodOfCalls(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, rig.Here, nil)
+	startDaemon(t, s, "--no-suricata")
+	awaitFlows(t, s, len(feed(t, s, householdOf(20_000, 8))))
+	summary := ubus.Table{{Name: "by", Value: ubus.Array{"client", "hostname"}}, {Name: "filter", Value: false}}
+	dial := func() *ubus.Client {
+		c, err := ubus.Dial(t.Context(), s.Root.Socket())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	owner := dial()
+	defer owner.Close()
+	took := func(method string, args ubus.Table) time.Duration {
+		t.Helper()
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), limits.For(time.Minute))
+		defer cancel()
+		if _, err := owner.Call(ctx, "pakon", method, args); err != nil {
+			t.Errorf("%s: %v", method, err)
+		}
+		return time.Since(began)
+	}
+	alone := took("summary", summary)
+
+	// The bus takes 256 clients.
+	const callers = 200
+	var flood sync.WaitGroup
+	asked := make(chan struct{}, callers)
+	for range callers {
+		c := dial()
+		flood.Go(func() {
+			defer c.Close()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			var calls sync.WaitGroup
+			for _, method := range []string{"clients", "summary"} {
+				calls.Go(func() { _, _ = c.Call(ctx, "pakon", method, summary) })
+			}
+			asked <- struct{}{}
+			calls.Wait()
+		})
+	}
+	for range callers {
+		<-asked
+	}
+	// With all of their calls ahead, each would take a hundred times as long as a summary.
+	soon := 10*alone + limits.For(time.Second)
+	for range 3 {
+		if d := took("status", nil); d > soon {
+			t.Errorf("status took %v beside the callers; a summary takes %v", d, alone)
+		}
+	}
+	flood.Wait()
+	if d := took("status", nil); d > soon {
+		t.Errorf("status took %v after the callers have left; a summary takes %v", d, alone)
+	}
+	if d := took("summary", summary); d > soon {
+		t.Errorf("a summary took %v after the callers have left, %v alone", d, alone)
+	}
+
+	const parallel = 40
+	answers := make(chan error, parallel)
+	for range parallel {
+		c := dial()
+		go func() {
+			defer c.Close()
+			ctx, cancel := context.WithTimeout(t.Context(), limits.For(time.Minute))
+			defer cancel()
+			_, err := c.Call(ctx, "pakon", "summary", summary)
+			answers <- err
+		}()
+	}
+	for range parallel {
+		if err := <-answers; err != nil {
+			t.Errorf("of those who stay: %v", err)
+		}
+	}
 }

@@ -92,6 +92,22 @@ func nextElement(b string) (e element, rest string, err error) {
 	return e, b[pad(n):], nil
 }
 
+// lastString returns the last string of a name in a list, up to where the list is malformed; "" if there is none.
+func lastString(list []byte, name string) (value string) {
+	rest := string(list)
+	for len(rest) > 0 {
+		var e element
+		var err error
+		if e, rest, err = nextElement(rest); err != nil {
+			break
+		}
+		if e.name == name && e.typ == TypeString {
+			value = cutNUL(e.value)
+		}
+	}
+	return strings.Clone(value)
+}
+
 func be32(b string) uint32 {
 	return uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
 }

@@ -10,13 +10,14 @@ import (
 // Method is a method of a published object. Args is what is shown to callers; it is not enforced: the typed getters of
 // Table do not see arguments of another type.
 //
-// Handler runs in a goroutine of its own, of which a client has a bounded number; a reply may take as long as it
-// likes. Its context ends with the connection, when nobody can be answered any more, and with the client: then a
-// second is left to answer in.
+// Handler runs in a goroutine of its own, of which the method's lane has a bounded number. Its context ends with the
+// lane's patience, when the caller is told so (StatusTimeout); with the connection, when nobody can be answered any
+// more; and with the client: then a second is left to answer in.
 type Method struct {
 	Name    string
 	Args    []Arg
 	Handler func(ctx context.Context, r *Request)
+	Lane    *Lane // nil: one of 16 calls at once and no bound of patience
 }
 
 // Object is an object to publish. Path and Methods must not change once it is.

@@ -213,20 +213,20 @@ func TestHandlersAreBounded(t *testing.T) {
 	})
 	_, p, logs := provide(t, o)
 	const extra = 50
-	for i := range maxServing + maxWaiting + extra {
+	for i := range common.AtOnce + common.Waiting + extra {
 		p.invoke(uint16(i), 1, 0x1000, "slow", nil)
 	}
 	for i := range extra { // refused at once, without waiting for the others
-		p.wantStatus(uint16(maxServing+maxWaiting+i), 1, 0x1000, StatusNoMemory)
+		p.wantStatus(uint16(common.AtOnce+common.Waiting+i), 1, 0x1000, StatusNoMemory)
 	}
-	for range maxServing {
+	for range common.AtOnce {
 		wait(t, "handler", started)
 	}
 	if len(started) != 0 {
 		t.Error("more handlers run than may")
 	}
 	close(release)
-	for range maxServing + maxWaiting {
+	for range common.AtOnce + common.Waiting {
 		p.expect(MsgStatus)
 	}
 	p.invoke(5, 6, 0x1000, "fast", nil)
@@ -242,7 +242,7 @@ func TestWaitingBytes(t *testing.T) {
 	o := object(map[string]func(context.Context, *Request){"slow": func(context.Context, *Request) { <-release }})
 	_, p, _ := provide(t, o)
 	big := Table{{"s", strings.Repeat("x", 1<<20-200)}}
-	for i := range maxServing {
+	for i := range common.AtOnce {
 		p.invoke(uint16(i), 1, 0x1000, "slow", nil)
 	}
 	for i := range 5 {
@@ -250,7 +250,7 @@ func TestWaitingBytes(t *testing.T) {
 	}
 	p.wantStatus(104, 1, 0x1000, StatusNoMemory)
 	close(release)
-	for range maxServing + 4 {
+	for range common.AtOnce + 4 {
 		p.expect(MsgStatus)
 	}
 }
@@ -424,7 +424,7 @@ func TestPublishedInstantlyCalled(t *testing.T) {
 
 // TestCloseAnswers: whoever waits for an answer gets one when the client ends; a broker would let him wait.
 func TestCloseAnswers(t *testing.T) {
-	started := make(chan struct{}, maxServing)
+	started := make(chan struct{}, common.AtOnce)
 	o := object(map[string]func(context.Context, *Request){
 		"wait": func(ctx context.Context, r *Request) {
 			started <- struct{}{}
@@ -435,23 +435,23 @@ func TestCloseAnswers(t *testing.T) {
 	})
 	c, p, _ := provide(t, o)
 	const queued = 5
-	for i := range maxServing + queued {
+	for i := range common.AtOnce + queued {
 		p.invoke(uint16(i), 2, 0x1000, "wait", nil)
 	}
-	for range maxServing {
+	for range common.AtOnce {
 		wait(t, "handler", started)
 	}
 	closed := make(chan error, 1)
 	go func() { closed <- c.Close() }()
 	got := map[Status]int{}
-	for got[StatusSystemError]+got[StatusUnknownError] < maxServing+queued {
+	for got[StatusSystemError]+got[StatusUnknownError] < common.AtOnce+queued {
 		m := p.read()
 		if a := m.Attrs(); m.Type == MsgStatus {
 			s, _ := a.Uint32(AttrStatus)
 			got[Status(s)]++
 		}
 	}
-	if got[StatusSystemError] != maxServing || got[StatusUnknownError] != queued {
+	if got[StatusSystemError] != common.AtOnce || got[StatusUnknownError] != queued {
 		t.Errorf("answers %v", got)
 	}
 	if err := wait(t, "Close", closed); err != nil {

@@ -65,34 +65,34 @@ func (b *realBus) ubus(args ...string) (out string, status int) {
 func realObject(o *Object) *Object {
 	o.Path = "pakon"
 	o.Methods = []Method{
-		{"query", []Arg{{"start", TypeInt32}, {"mac", TypeArray}, {"aggregate", TypeBool}, {"name", TypeString}, {"t", TypeTable}},
-			func(_ context.Context, r *Request) {
+		{Name: "query", Args: []Arg{{"start", TypeInt32}, {"mac", TypeArray}, {"aggregate", TypeBool}, {"name", TypeString}, {"t", TypeTable}},
+			Handler: func(_ context.Context, r *Request) {
 				r.Reply(Table{{"args", r.Args}, {"user", r.User}, {"group", r.Group}})
 			}},
-		{"multi", nil, func(_ context.Context, r *Request) {
+		{Name: "multi", Handler: func(_ context.Context, r *Request) {
 			for i := range int32(3) {
 				r.Reply(Table{{"n", i}})
 			}
 		}},
-		{"fail", nil, func(_ context.Context, r *Request) {
+		{Name: "fail", Handler: func(_ context.Context, r *Request) {
 			n, _ := r.Args.Int("code")
 			r.Done(Status(n))
 		}},
-		{"defer", nil, func(ctx context.Context, r *Request) {
+		{Name: "defer", Handler: func(ctx context.Context, r *Request) {
 			select {
 			case <-ctx.Done():
 			case <-time.After(50 * time.Millisecond):
 				r.Reply(Table{{"late", true}})
 			}
 		}},
-		{"big", nil, func(_ context.Context, r *Request) {
+		{Name: "big", Handler: func(_ context.Context, r *Request) {
 			n, _ := r.Args.Int("size")
 			var b Builder
 			b.String("s", strings.Repeat("a", int(n)))
 			r.ReplyBlob(&b)
 		}},
-		{"notify", nil, func(_ context.Context, r *Request) { o.Notify("tick", Table{{"n", int32(1)}}) }},
-		{"all", nil, func(_ context.Context, r *Request) {
+		{Name: "notify", Handler: func(_ context.Context, r *Request) { o.Notify("tick", Table{{"n", int32(1)}}) }},
+		{Name: "all", Handler: func(_ context.Context, r *Request) {
 			r.Reply(Table{
 				{"i", int32(1)}, {"big", int64(5000000000)}, {"s", "x\"y"}, {"b", true}, {"d", 0.5}, {"n", nil}, {"i16", int16(-2)},
 				{"a", Array{int32(1), "two", Array{}, Table{}}}, {"t", Table{{"in", Table{}}}}, {"i8", Int8(100)},

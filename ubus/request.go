@@ -1,11 +1,14 @@
 package ubus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"strconv"
 	"sync"
+	"time"
 )
 
 // Request is a call of a published method.
@@ -18,7 +21,8 @@ type Request struct {
 	seq    uint16
 	peer   uint32
 	object uint32
-	silent bool // the caller wants no answer
+	silent bool      // the caller wants no answer
+	over   time.Time // when the caller's patience ends; zero: never
 
 	mu     sync.Mutex
 	done   bool
@@ -28,7 +32,7 @@ type Request struct {
 // errAnswered: a reply after the status.
 var errAnswered = errors.New("ubus: request answered already")
 
-// serve hands a call to a goroutine, or refuses it when too many wait.
+// serve hands a call to a goroutine once it is its turn, or refuses it.
 func (s *session) serve(method *Method, m *Message, a *Attrs) {
 	args, ok := a.Nested(AttrData)
 	if !ok {
@@ -41,9 +45,26 @@ func (s *session) serve(method *Method, m *Message, a *Attrs) {
 	r.object, _ = a.Uint32(AttrObjID)
 	silent, _ := a.Uint8(AttrNoReply)
 	r.silent = silent != 0
-	if !s.c.work.submit(len(m.Body), func() { r.run(method, args) }) {
-		s.answer(m, a, StatusNoMemory)
+	lane := cmp.Or(method.Lane, common)
+	if lane.Patience > 0 {
+		r.over = time.Now().Add(lane.Patience)
 	}
+	s.c.work.submit(lane, r.caller(args), len(m.Body), func() { r.run(method, args) }, r.Done)
+}
+
+// sessionArg is the argument by which the web server, one peer of the bus for all who are logged in, says for whom it
+// calls. It lets none of them give it.
+const sessionArg = "ubus_rpc_session"
+
+// caller names who calls. Of a user, all processes are one. Those of root, who may do everything, are one by one.
+func (r *Request) caller(args []byte) string {
+	if r.User != "" && r.User != "root" {
+		return "user " + r.User
+	}
+	if session := lastString(args, sessionArg); session != "" {
+		return "session " + session
+	}
+	return "peer " + strconv.FormatUint(uint64(r.peer), 10)
 }
 
 // run calls the handler and sees that the call ends with a status.
@@ -57,8 +78,13 @@ func (r *Request) run(method *Method, args []byte) {
 		r.Done(StatusInvalidArgument)
 		return
 	}
-	ctx, cancel := context.WithCancel(r.s.serving)
+	ctx, cancel := r.context()
 	defer cancel()
+	defer context.AfterFunc(ctx, func() {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) { // the handler may be waiting for something else
+			r.Done(StatusTimeout)
+		}
+	})()
 	defer func() {
 		if p := recover(); p != nil {
 			r.s.c.log.Error("a method panicked", "method", r.Method, "panic", p, "stack", string(debug.Stack()))
@@ -75,6 +101,14 @@ func (r *Request) run(method *Method, args []byte) {
 		r.Done(StatusOK)
 	}()
 	method.Handler(ctx, r)
+}
+
+// context is that of the handler.
+func (r *Request) context() (context.Context, context.CancelFunc) {
+	if r.over.IsZero() {
+		return context.WithCancel(r.s.serving)
+	}
+	return context.WithDeadline(r.s.serving, r.over)
 }
 
 // Reply sends a table to the caller; there may be any number of replies before Done. ErrTooLong if it is over the limit

@@ -76,6 +76,19 @@ type Config struct {
 	Log      *slog.Logger
 }
 
+// Lanes of the methods. Who asks about flows, however often, keeps nobody else
+// from asking, and no other method waiting.
+var (
+	// asking is of what reads flows. The web page asks several things at once, and
+	// some callers are scripts that start many of themselves. The command ubus and
+	// pakon-show leave after 30 seconds, LuCI after 20.
+	asking = &ubus.Lane{AtOnce: store.Queries, PerCaller: 1, Waiting: 64, Patience: 25 * time.Second}
+	// looking is of what can be said at once.
+	looking = &ubus.Lane{AtOnce: 2, Waiting: 64, Patience: 25 * time.Second}
+	// ordering is of what changes something. It is done, whoever waits for it.
+	ordering = &ubus.Lane{AtOnce: 4, Waiting: 64}
+)
+
 // API is the object. Its methods may be called from any goroutine.
 type API struct {
 	Config
@@ -100,23 +113,23 @@ func New(c Config) *API {
 		{Name: "limit", Type: ubus.TypeInt32},
 	}
 	a.object = &ubus.Object{Path: Path, Methods: []ubus.Method{
-		{Name: "query", Handler: a.handler(a.query), Args: append(flowFilter[:len(flowFilter):len(flowFilter)],
+		{Name: "query", Lane: asking, Handler: a.handler(a.query), Args: append(flowFilter[:len(flowFilter):len(flowFilter)],
 			ubus.Arg{Name: "aggregate", Type: ubus.TypeBool},
 			ubus.Arg{Name: "sort", Type: ubus.TypeString},
 			ubus.Arg{Name: "cursor", Type: ubus.TypeString})},
-		{Name: "summary", Handler: a.handler(a.summary), Args: append(flowFilter[:len(flowFilter):len(flowFilter)],
+		{Name: "summary", Lane: asking, Handler: a.handler(a.summary), Args: append(flowFilter[:len(flowFilter):len(flowFilter)],
 			ubus.Arg{Name: "by", Type: ubus.TypeArray})},
-		{Name: "clients", Handler: a.handler(a.clients)},
-		{Name: "status", Handler: a.handler(a.status)},
-		{Name: "forget", Handler: a.handler(a.forget), Args: []ubus.Arg{
+		{Name: "clients", Lane: asking, Handler: a.handler(a.clients)},
+		{Name: "status", Lane: looking, Handler: a.handler(a.status)},
+		{Name: "forget", Lane: ordering, Handler: a.handler(a.forget), Args: []ubus.Arg{
 			{Name: "mac", Type: ubus.TypeArray},
 			{Name: "hostname", Type: ubus.TypeArray},
 			{Name: "before", Type: ubus.TypeString},
 			{Name: "all", Type: ubus.TypeBool},
 		}},
-		{Name: "archive", Handler: a.handler(a.archive)},
-		{Name: "backup", Handler: a.handler(a.backup)},
-		{Name: "reload", Handler: a.handler(a.reload)},
+		{Name: "archive", Lane: ordering, Handler: a.handler(a.archive)},
+		{Name: "backup", Lane: ordering, Handler: a.handler(a.backup)},
+		{Name: "reload", Lane: ordering, Handler: a.handler(a.reload)},
 	}}
 	return a
 }

@@ -194,7 +194,9 @@ func (c *command) callWithin(ctx context.Context, bound time.Duration, method st
 		case ubus.StatusPermissionDenied:
 			return nil, errors.New("may not call the daemon: run this as root")
 		case ubus.StatusTimeout:
-			return nil, fmt.Errorf("the daemon did not answer within %s; its state: /etc/init.d/pakon status", bound)
+			return nil, errors.New("the daemon did not answer in time; its state: /etc/init.d/pakon status")
+		case ubus.StatusNoMemory:
+			return nil, errors.New("the daemon is asked too much at once; try again later")
 		case ubus.StatusConnectionFailed:
 			return nil, errors.New("the bus has gone; once ubusd is back: /etc/init.d/pakon start")
 		case ubus.StatusUnknownError:

@@ -59,9 +59,6 @@ type archive struct {
 	walPages, walMoved int64     // of the WAL, told already
 }
 
-// archiveReaders is the number of connections that read.
-const archiveReaders = 2
-
 // openArchive opens the archive at path, beginning a new one if create is set.
 // Without a file the error wraps fs.ErrNotExist. On a file system that is
 // read-only it can be read.
@@ -159,8 +156,8 @@ func (a *archive) openReaders(ctx context.Context) error {
 		return err
 	}
 	a.read = db
-	db.SetMaxOpenConns(archiveReaders)
-	db.SetMaxIdleConns(archiveReaders)
+	db.SetMaxOpenConns(readers)
+	db.SetMaxIdleConns(readers)
 	return db.PingContext(ctx)
 }
 

@@ -41,9 +41,7 @@ func (s *Store) attachArchive(ctx context.Context, create bool) (*archive, error
 		if err := s.takeUp(ctx, opened); err != nil {
 			return nil, errors.Join(err, opened.close())
 		}
-		s.querying.Lock()
-		s.archive.Store(opened)
-		s.querying.Unlock()
+		s.setArchive(opened)
 		a = opened
 	}
 	if create && a.readOnly {
@@ -98,13 +96,20 @@ func (s *Store) takeUp(ctx context.Context, a *archive) error {
 
 // detachArchive closes the archive once no query reads it.
 func (s *Store) detachArchive() error {
-	s.querying.Lock()
-	a := s.archive.Swap(nil)
-	s.querying.Unlock()
-	if a == nil {
-		return nil
+	if a := s.setArchive(nil); a != nil {
+		return a.close()
 	}
-	return a.close()
+	return nil
+}
+
+// setArchive changes which archive is read, and returns the one before, which nobody
+// reads any more.
+func (s *Store) setArchive(a *archive) (before *archive) {
+	s.querying.Lock()
+	defer s.querying.Unlock()
+	s.attached.Lock()
+	defer s.attached.Unlock()
+	return s.archive.Swap(a)
 }
 
 // moving is a slice that the archive has, but that is in live, too, as far as it

@@ -95,8 +95,8 @@ func (s *Store) Storage(ctx context.Context) (Storage, error) {
 		return st, nil
 	}
 	st.Path = config.Path
-	s.querying.RLock()
-	defer s.querying.RUnlock()
+	s.attached.RLock()
+	defer s.attached.RUnlock()
 	days := make(map[int64]int64)
 	if err := s.writtenBy(ctx, s.read, days); err != nil {
 		return st, err

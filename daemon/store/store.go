@@ -56,9 +56,14 @@ type Options struct {
 	Log *slog.Logger
 }
 
-// readers is the number of connections that read. Further queries wait for one
-// to become free.
-const readers = 2
+// Queries is how many queries, summaries and totals read at the same time. Further
+// ones may have to wait until one has ended.
+const Queries = 2
+
+// readers is the number of connections that read each database: those of queries,
+// one of a backup or a run of the archive, and one to look at the state of things,
+// so that this never waits.
+const readers = Queries + 2
 
 // Store is an open database. Its methods may be called from any goroutine,
 // several at a time, but for Close.
@@ -80,11 +85,14 @@ type Store struct {
 	// time: archive, backup, restoring, import, forgetting.
 	running sync.Mutex
 	config  atomic.Pointer[ArchiveConfig]
-	archive atomic.Pointer[archive] // changes with querying held; nil if there is none
+	archive atomic.Pointer[archive] // changes with querying and attached held; nil if there is none
 	storage storage
 
 	// Held for reading by each query: see drain.
 	querying sync.RWMutex
+	// Held for reading by who looks at the archive's state: it does not wait for who
+	// waits for queries to end.
+	attached sync.RWMutex
 	draining atomic.Bool
 	tasks    sync.WaitGroup
 	closing  sync.Once
@@ -126,8 +134,6 @@ type Stats struct {
 
 // Stats counts what the store holds.
 func (s *Store) Stats(ctx context.Context) (Stats, error) {
-	s.querying.RLock()
-	defer s.querying.RUnlock()
 	st := Stats{Flows: s.flows.Load()}
 	var oldest, newest sql.NullInt64
 	err := s.read.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM names),
