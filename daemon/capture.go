@@ -15,6 +15,7 @@ import (
 	"pakon/daemon/flow"
 	"pakon/daemon/head"
 	"pakon/suricata"
+	"pakon/uci/regular"
 )
 
 // busPatience is how long the start waits for the bus to tell whether procd is
@@ -201,7 +202,7 @@ func (d *daemon) service(ctx context.Context) (_ suricata.Service, keep func() b
 // restarting reports whether the daemon ends only to be started again. What was
 // left by a restart of another is of no meaning.
 func (d *daemon) restarting() bool {
-	pid, err := os.ReadFile(d.paths.restart)
+	pid, err := regular.Read(d.paths.restart, 32)
 	return err == nil && strings.TrimSpace(string(pid)) == strconv.Itoa(os.Getpid())
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -18,6 +19,7 @@ import (
 	"pakon/daemon/store"
 	"pakon/lists"
 	"pakon/uci"
+	"pakon/uci/regular"
 )
 
 // settings is what the files of the owner say, as one: configuration, static
@@ -134,7 +136,7 @@ func (s *settings) readHosts(p paths) {
 func (s *settings) readLists(p paths) {
 	s.listFiles = filesIn(p.listFolders())
 	var wrong []lists.Problem
-	s.lists, wrong = s.lists.Reload(os.DirFS(p.lists))
+	s.lists, wrong = s.lists.Reload(regular.DirFS(p.lists))
 	s.listProblems = nil
 	for _, w := range wrong {
 		w.File = filepath.Join(p.lists, w.File)
@@ -148,7 +150,7 @@ func (s *settings) readLists(p paths) {
 func filesIn(folders []string) string {
 	var b strings.Builder
 	for _, folder := range folders {
-		entries, err := os.ReadDir(folder)
+		entries, err := regular.ReadDir(folder)
 		if err != nil {
 			continue // whoever reads them says why
 		}
@@ -308,6 +310,9 @@ func toHosts(in []uci.Host) []client.Host {
 	return out
 }
 
+// maxSaved bounds what is saved, in bytes: the files that it is made of are smaller.
+const maxSaved = 4 << 20
+
 // saved is what the owner's files say, kept for a start that finds one refused.
 type saved struct {
 	Config     uci.Config
@@ -323,14 +328,19 @@ func (s *settings) save(path string) error {
 	if err != nil {
 		return fmt.Errorf("save the configuration in force: %w", err)
 	}
-	if old, err := os.ReadFile(path); err == nil && string(old) == string(b) {
+	if old, err := regular.Read(path, maxSaved); err == nil && string(old) == string(b) {
 		return nil
 	}
 	temp := path + ".new"
-	if err := os.WriteFile(temp, b, 0o600); err != nil {
-		return fmt.Errorf("save the configuration in force: %w", err)
+	f, err := regular.Create(temp)
+	if err == nil {
+		_, err = f.Write(b)
+		err = errors.Join(err, f.Close())
 	}
-	if err := os.Rename(temp, path); err != nil {
+	if err == nil {
+		err = os.Rename(temp, path)
+	}
+	if err != nil {
 		return fmt.Errorf("save the configuration in force: %w", err)
 	}
 	return nil
@@ -339,7 +349,7 @@ func (s *settings) save(path string) error {
 // loadSaved returns what an earlier run of this boot saved; the defaults if
 // there is none, or it can not be read.
 func loadSaved(path string) saved {
-	b, err := os.ReadFile(path)
+	b, err := regular.Read(path, maxSaved)
 	if err != nil {
 		return saved{Config: uci.Default()}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"maps"
 	"net/netip"
@@ -14,10 +15,13 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"pakon/daemon/api"
 	"pakon/daemon/client"
 	"pakon/daemon/flow"
 	"pakon/daemon/store"
+	"pakon/tests/limits"
 	"pakon/uci"
 )
 
@@ -406,5 +410,90 @@ func TestArchiveWarnings(t *testing.T) {
 		if !ok {
 			t.Errorf("%s: %q", tt.name, got)
 		}
+	}
+}
+
+// TestWhatIsNoFile: something else in the place of a file, or far too large a file,
+// keeps nobody waiting, and everything else holds.
+func TestWhatIsNoFile(t *testing.T) {
+	endless := func(path string) error { return os.Symlink("/dev/zero", path) }
+	huge := func(path string) error {
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			return err
+		}
+		return os.Truncate(path, 1<<40)
+	}
+	fifo := func(path string) error { return unix.Mkfifo(path, 0o600) }
+	locked := func(path string) error {
+		if err := os.WriteFile(path, []byte(pakonFile), 0o644); err != nil {
+			return err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		t.Cleanup(func() { f.Close() })
+		return unix.Flock(int(f.Fd()), unix.LOCK_EX)
+	}
+	mine := "usr/share/pakon-light/domains_ignore/mine.txt"
+	tests := []struct {
+		name, path string
+		make       func(string) error
+		said       string
+		refused    bool // the configuration is
+	}{
+		{"configuration", "etc/config/pakon", fifo, "", false}, // there is none, as for uci
+		{"endless configuration", "etc/config/pakon", endless, "", false},
+		{"huge configuration", "etc/config/pakon", huge, "", true},
+		{"locked configuration", "etc/config/pakon", locked, "", true},
+		{"staged changes", "tmp/.uci/pakon", fifo, "", false},
+		{"huge staged changes", "tmp/.uci/pakon", huge, "", true},
+		{"override", "var/run/uci/pakon", fifo, "", false},
+		{"hosts", "etc/config/dhcp", fifo, "", false},
+		{"mounts", "etc/config/fstab", fifo, "", false},
+		{"ethers", "etc/ethers", fifo, "etc/ethers", false},
+		{"list", "usr/share/pakon-light/domains_ignore/a.txt", fifo, "a.txt", false},
+		{"endless list", "usr/share/pakon-light/domains_ignore/a.txt", endless, "a.txt", false},
+		{"huge list", "usr/share/pakon-light/domains_ignore/a.txt", huge, "a.txt", false},
+		{"groups", "usr/share/pakon-light/domains_replace/a.conf", fifo, "a.conf", false},
+		{"endless groups", "usr/share/pakon-light/domains_replace/a.conf", endless, "a.conf", false},
+		{"folder of groups", "usr/share/pakon-light/domains_replace", fifo, "domains_replace", false},
+		{"our own lists", "usr/share/pakon-light/lists", fifo, "lists", false},
+		{"huge own lists", "usr/share/pakon-light/lists", huge, "lists", false},
+		{"saved configuration", "var/run/pakon/config.json", fifo, "", false},
+		{"what is saved", "var/run/pakon/config.json.new", fifo, "", false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			root := router(t, map[string]string{"etc/config/pakon": pakonFile, mine: "mine.example\n"})
+			p := pathsBelow(root)
+			last := readSettings(p, nil)
+			path := filepath.Join(root, tt.path)
+			if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.RemoveAll(path), tt.make(path)); err != nil {
+				t.Fatal(err)
+			}
+			d := &daemon{log: slog.New(slog.DiscardHandler), paths: p}
+			read := make(chan *settings)
+			go func() { read <- d.read(last) }()
+			var s *settings
+			select {
+			case s = <-read:
+			case <-time.After(limits.For(20 * time.Second)):
+				t.Fatal("it does not end")
+			}
+			if (s.refused != nil) != tt.refused || tt.refused && !slices.Equal(s.config.Monitor.Interfaces, last.config.Monitor.Interfaces) {
+				t.Errorf("refused: %v; interfaces %v", s.refused, s.config.Monitor.Interfaces)
+			}
+			said := strings.Join(s.said(), "\n")
+			if !strings.Contains(said, tt.said) {
+				t.Errorf("said %q, want a word of %s", said, tt.said)
+			}
+			if c := s.lists.Classify("x.mine.example"); c.Hidden != "ignored" {
+				t.Errorf("the other lists do not hold: %+v", c)
+			}
+			if b, err := os.ReadFile(p.saved); err != nil || !bytes.Contains(b, []byte("br-lan")) {
+				t.Errorf("saved %q, %v", b, err)
+			}
+		})
 	}
 }

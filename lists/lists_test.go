@@ -3,8 +3,10 @@ package lists
 import (
 	"bytes"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -539,3 +541,64 @@ func BenchmarkLoad(b *testing.B) {
 		load(own, files)
 	}
 }
+
+// TestTooLarge: a file that is too large, alone or with those before it, is left out as
+// a whole, one that says to be smaller than it is from there on; the others hold.
+func TestTooLarge(t *testing.T) {
+	files := func(sizes ...int) fstest.MapFS {
+		all := fstest.MapFS{"domains_ignore/z.txt": {Data: []byte("last.example\n")}}
+		for i, n := range sizes {
+			text := fmt.Sprintf("first%d.example\n", i) + strings.Repeat("#\n", (n-32)/2) + fmt.Sprintf("end%d.example\n", i)
+			all[fmt.Sprintf("domains_ignore/%d.txt", i)] = &fstest.MapFile{Data: []byte(text)}
+		}
+		return all
+	}
+	for name, tt := range map[string]struct {
+		files  fs.FS
+		hidden []string
+		said   string
+	}{
+		"large":        {files(maxSize / 2), []string{"first0", "end0", "last"}, ""},
+		"too large":    {files(1000, maxSize+1000), []string{"first0", "end0", "last"}, "domains_ignore/1.txt: the lists are larger than"},
+		"one too many": {files(maxSize/2, maxSize/2, 1000), []string{"first0", "end0", "first1", "end1"}, "domains_ignore/2.txt"},
+		"grows":        {lying{files(maxSize + 1000)}, []string{"first0"}, "domains_ignore/0.txt"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, problems := load(compiled(t, sample), tt.files)
+			if tt.said == "" && problems != nil || tt.said != "" && (len(problems) == 0 || !strings.HasPrefix(problems[0].Error(), tt.said)) {
+				t.Errorf("problems %v", problems)
+			}
+			var hidden []string
+			for _, n := range []string{"first0", "end0", "first1", "end1", "last"} {
+				if l.Classify(n+".example").Hidden == "ignored" {
+					hidden = append(hidden, n)
+				}
+			}
+			if !reflect.DeepEqual(hidden, tt.hidden) {
+				t.Errorf("hidden are %v, want %v", hidden, tt.hidden)
+			}
+		})
+	}
+}
+
+// lying has files that say that they are empty.
+type lying struct{ fs.FS }
+
+func (l lying) Open(name string) (fs.File, error) {
+	f, err := l.FS.Open(name)
+	if _, folder := f.(fs.ReadDirFile); folder || err != nil {
+		return f, err
+	}
+	return lyingFile{f}, nil
+}
+
+type lyingFile struct{ fs.File }
+
+func (f lyingFile) Stat() (fs.FileInfo, error) {
+	info, err := f.File.Stat()
+	return emptyInfo{info}, err
+}
+
+type emptyInfo struct{ fs.FileInfo }
+
+func (emptyInfo) Size() int64 { return 0 }

@@ -23,7 +23,7 @@ const (
 	maxFragments = 4096
 	maxProblems  = 5        // lines of a file that are told to be wrong
 	maxOwn       = 16 << 20 // bytes
-	maxSize      = 64 << 20 // bytes of the owner's files for which room is made at once
+	maxSize      = 32 << 20 // bytes of the owner's files, all together
 )
 
 // Problem is a line, or a file, that could not be used.
@@ -47,6 +47,7 @@ var (
 	errHostName    = fmt.Errorf("want domains such as ads.example.org: letters, digits, dots, - and _, at most %d", maxName)
 	errUTF8        = errors.New("not UTF-8")
 	errFragments   = fmt.Errorf("more than %d names without a dot; the rest is left out", maxFragments)
+	errLarge       = fmt.Errorf("the lists are larger than %d MiB together; the rest is left out", maxSize>>20)
 	errLong        = fmt.Errorf("line is longer than %d bytes", maxLine)
 )
 
@@ -80,22 +81,27 @@ func (l *Lists) Reload(fsys fs.FS) (*Lists, []Problem) {
 }
 
 func readOwn(fsys fs.FS) (table, error) {
-	info, err := fs.Stat(fsys, ownFile)
+	f, err := fsys.Open(ownFile)
+	if err != nil {
+		return table{}, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
 	if err != nil {
 		return table{}, err
 	}
 	if info.Size() > maxOwn {
 		return table{}, fmt.Errorf("%w: it is larger than %d bytes", errForm, maxOwn)
 	}
-	b, err := fs.ReadFile(fsys, ownFile)
-	if err != nil {
+	b := make([]byte, info.Size())
+	if _, err := io.ReadFull(f, b); err != nil {
 		return table{}, err
 	}
 	return openTable(unsafeString(b))
 }
 
 func load(base table, fsys fs.FS) (*Lists, []Problem) {
-	r := reader{base: base, fragments: make(map[string]string)}
+	r := reader{base: base, left: maxSize, fragments: make(map[string]string)}
 	r.size = sizeOf(fsys, replaceDir, ".conf") + sizeOf(fsys, ignoreDir, ".txt")
 	r.readAll(fsys, replaceDir, ".conf", r.replaceLine)
 	r.readAll(fsys, ignoreDir, ".txt", r.ignoreLine)
@@ -120,7 +126,8 @@ func load(base table, fsys fs.FS) (*Lists, []Problem) {
 // reader reads the owner's files.
 type reader struct {
 	base      table
-	size      int64    // bytes of the files
+	size      int64    // bytes of the files, as they say
+	left      int64    // bytes that may still be read
 	b         *builder // nil until there is an entry
 	fragments map[string]string
 	problems  []Problem
@@ -147,7 +154,8 @@ func sizeOf(fsys fs.FS, dir, suffix string) (size int64) {
 		return 0 // readAll tells why
 	}
 	for _, e := range entries {
-		if info, err := e.Info(); err == nil && !e.IsDir() && strings.HasSuffix(e.Name(), suffix) {
+		info, err := e.Info()
+		if err == nil && !e.IsDir() && strings.HasSuffix(e.Name(), suffix) && size+info.Size() <= maxSize {
 			size += info.Size()
 		}
 	}
@@ -173,9 +181,29 @@ func (r *reader) readAll(fsys fs.FS, dir, suffix string, line func(string) error
 			r.problems = append(r.problems, Problem{File: name, Err: err})
 			continue
 		}
-		r.problems = append(r.problems, read(name, f, line)...)
+		r.problems = append(r.problems, r.readFile(name, f, line)...)
 		f.Close()
 	}
+}
+
+// readFile reads a file, unless it is too large.
+func (r *reader) readFile(name string, f fs.File, line func(string) error) []Problem {
+	tooLarge := Problem{File: name, Err: errLarge}
+	if info, err := f.Stat(); err == nil && info.Size() > r.left {
+		return []Problem{tooLarge}
+	}
+	in := &io.LimitedReader{R: f, N: r.left + 1}
+	problems := read(name, in, func(text string) error {
+		if in.N == 0 {
+			return nil // it may be a part of a line
+		}
+		return line(text)
+	})
+	if in.N == 0 { // it grows, or its size is not what it said
+		problems = append(problems, tooLarge)
+	}
+	r.left = max(in.N-1, 0)
+	return problems
 }
 
 // read hands each line that says something to line. Of a file that is wrong

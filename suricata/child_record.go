@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"pakon/uci/regular"
 )
 
 // processRecord names a process for the next run of this program.
@@ -16,6 +18,9 @@ type processRecord struct {
 	Identity string `json:"identity"` // of command and files, see Spec.identity
 }
 
+// maxRecord bounds a record, in bytes.
+const maxRecord = 4 << 10
+
 func bootID() string {
 	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -25,7 +30,7 @@ func bootID() string {
 }
 
 func readRecord(path string) (processRecord, error) {
-	b, err := os.ReadFile(path)
+	b, err := regular.Read(path, maxRecord)
 	if err != nil {
 		return processRecord{}, err
 	}

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"pakon/uci/regular"
 )
 
 // Options make a Monitor.
@@ -248,7 +250,7 @@ func (m *Monitor) start(ctx context.Context, binary string, s Settings) error {
 
 // writeChanged writes the file, 0600, unless that is its content.
 func writeChanged(path string, content []byte) (written bool, err error) {
-	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, content) {
+	if old, err := regular.Read(path, int64(len(content))); err == nil && bytes.Equal(old, content) {
 		return false, nil
 	}
 	return true, writeFile(path, content)

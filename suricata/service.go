@@ -6,8 +6,9 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"os"
 	"time"
+
+	"pakon/uci/regular"
 )
 
 // Spec is what a Service runs.
@@ -30,7 +31,7 @@ func (s Spec) identity() (string, error) {
 	}
 	fmt.Fprintf(h, " nice %d", s.Nice)
 	for _, path := range s.Files {
-		f, err := os.Open(path)
+		f, err := regular.Open(path)
 		if err != nil {
 			return "", err
 		}

@@ -4,12 +4,16 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"pakon/tests/household"
+	"pakon/tests/limits"
 	"pakon/tests/rig"
 )
 
@@ -191,5 +195,58 @@ func TestWrongOptionIsNamed(t *testing.T) {
 	}
 	if !told || st.Config.Error != "" {
 		t.Errorf("told of the configuration: %+v", st.Config)
+	}
+}
+
+// TestWhatIsNoFile: a FIFO, a device without an end or a file of a terabyte in place of
+// lists, of what the original has left, or of what the daemon keeps: it starts, reads
+// its settings again and ends as if they were not there, and says what they are.
+func TestWhatIsNoFile(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, rig.Here, nil)
+	lists := "usr/share/pakon-light/domains_ignore/"
+	fifo := func(name string) {
+		t.Helper()
+		if err := unix.Mkfifo(s.Root.Path(name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{
+		lists + "fifo.txt", "usr/share/pakon-light/domains_replace/fifo.conf", "etc/ethers",
+		"srv/pakon/pakon-archive.db.original", "srv/pakon/pakon.db.xz", "srv/pakon/dns_cache.json.gz", "var/lib/pakon.db.original",
+		"srv/pakon/devices.json", "srv/pakon/devices.json.new", "srv/pakon/pakon-backup-00000001.pakon",
+		"var/run/pakon/config.json", "var/run/pakon/config.json.new", "var/run/pakon/restart",
+	} {
+		if err := os.MkdirAll(filepath.Dir(s.Root.Path(name)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		fifo(name)
+	}
+	if err := os.Symlink("/dev/zero", s.Root.Path(lists+"endless.txt")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Root.Write(lists+"huge.txt", "huge.example\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(s.Root.Path(lists+"huge.txt"), 1<<40); err != nil {
+		t.Fatal(err)
+	}
+	startDaemon(t, s, "--no-suricata")
+	fed(t, s, householdOf(1_000, 8))
+	ctx, cancel := context.WithTimeout(t.Context(), limits.For(20*time.Second))
+	defer cancel()
+	for _, method := range []string{"reload", "archive", "backup", "status"} {
+		if err := s.Call(ctx, method, nil, nil); err != nil {
+			t.Errorf("%s: %v", method, err)
+		}
+	}
+	said := strings.Join(status(t, s).Config.Problems, "\n")
+	for _, name := range []string{"fifo.txt", "fifo.conf", "endless.txt", "huge.txt", "ethers"} {
+		if !strings.Contains(said, name) {
+			t.Errorf("nothing is said of %s: %s", name, said)
+		}
+	}
+	if err := s.StopDaemon(); err != nil { // which waits for as long as the init script does
+		t.Error(err)
 	}
 }

@@ -13,6 +13,7 @@ package uci
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -20,7 +21,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pakon/uci/regular"
 )
 
 // maxFile bounds a configuration file and the staged changes to it, in bytes.
@@ -119,14 +124,10 @@ func Load(in Folders, name string) (*Package, error) {
 // readLocked returns the content of a regular file and what gives up the
 // shared lock on it. As for uci, anything but a regular file does not exist.
 func readLocked(path string) (text []byte, unlock func(), err error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, nil, err
+	f, err := regular.Open(path)
+	if errors.Is(err, regular.ErrNotRegular) {
+		err = &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
 	}
-	if !info.Mode().IsRegular() {
-		return nil, nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
-	}
-	f, err := os.Open(path)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -135,7 +136,7 @@ func readLocked(path string) (text []byte, unlock func(), err error) {
 			f.Close()
 		}
 	}()
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH); err != nil && !errors.Is(err, syscall.ENOSYS) {
+	if err := lock(f); err != nil {
 		return nil, nil, fmt.Errorf("locking %s: %w", path, err)
 	}
 	text, err = io.ReadAll(io.LimitReader(f, maxFile+1))
@@ -146,6 +147,32 @@ func readLocked(path string) (text []byte, unlock func(), err error) {
 		return nil, nil, fmt.Errorf("%s: larger than %d bytes", path, maxFile)
 	}
 	return text, func() { f.Close() }, nil
+}
+
+// The lock of a file is asked for again every lockRetry, for lockPatience. Of uci,
+// it takes milliseconds until it is free; but whoever may read a file can keep it.
+const (
+	lockRetry    = 20 * time.Millisecond
+	lockPatience = time.Second
+)
+
+// lock takes the shared lock of a file.
+func lock(f *os.File) error {
+	for end := time.Now().Add(lockPatience); ; time.Sleep(lockRetry) {
+		var locked error
+		c, err := f.SyscallConn()
+		if err == nil {
+			err = c.Control(func(fd uintptr) { locked = unix.Flock(int(fd), unix.LOCK_SH|unix.LOCK_NB) })
+		}
+		switch err = cmp.Or(err, locked); {
+		case errors.Is(err, unix.ENOSYS):
+			return nil
+		case !errors.Is(err, unix.EWOULDBLOCK):
+			return err
+		case time.Now().After(end):
+			return fmt.Errorf("another program holds its lock for over %s", lockPatience)
+		}
+	}
 }
 
 // index finds the first section of a name; -1 if there is none.

@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"pakon/daemon/disk"
+	"pakon/uci/regular"
 )
 
 const (
@@ -44,7 +45,7 @@ type line struct {
 // ReadRecords reads a file that WriteRecords has written, at most 4096 records.
 // With an error that is ErrBroken it returns those before what is wrong.
 func ReadRecords(path string) ([]Record, error) {
-	f, err := os.Open(path)
+	f, err := regular.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("read the known devices: %w", err)
 	}
@@ -166,7 +167,7 @@ func removed(path string) error {
 }
 
 func writeRecords(path string, records []Record) (written int64, err error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := regular.Create(path)
 	if err != nil {
 		return 0, err
 	}

@@ -10,6 +10,12 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pakon/tests/limits"
+	"pakon/uci/regular"
 )
 
 func someRecords() []Record {
@@ -121,4 +127,30 @@ func FuzzRecords(f *testing.F) {
 			t.Fatalf("%+v is written and read as %+v, %v", records, again, err)
 		}
 	})
+}
+
+// TestNoFile: a FIFO in place of the file, or of the new one, keeps nobody waiting.
+func TestNoFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "devices.json")
+	if err := errors.Join(unix.Mkfifo(path, 0o600), unix.Mkfifo(path+".new", 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if _, err := ReadRecords(path); !errors.Is(err, regular.ErrNotRegular) {
+			t.Errorf("read: %v", err)
+		}
+		if _, err := WriteRecords(path, someRecords()); err != nil {
+			t.Errorf("write: %v", err)
+		}
+		if got, err := ReadRecords(path); err != nil || len(got) != 2 {
+			t.Errorf("read what was written: %v, %v", got, err)
+		}
+	}()
+	select {
+	case <-done:
+	case <-time.After(limits.For(10 * time.Second)):
+		t.Fatal("it does not end")
+	}
 }

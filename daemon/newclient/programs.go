@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"pakon/uci/regular"
 )
 
 const (
@@ -25,7 +27,7 @@ const (
 
 // programs are the programs in the folder that may be run, in order of name.
 func (a *Announcer) programs() []string {
-	entries, err := os.ReadDir(a.Folder)
+	entries, err := regular.ReadDir(a.Folder)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
 			a.Log.Warn("the programs for new devices can not be listed", "err", err)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"pakon/daemon/store/block"
+	"pakon/uci/regular"
 )
 
 // ArchiveConfig says where the archive lies and what it keeps.
@@ -84,7 +85,7 @@ func (s *Store) openArchive(ctx context.Context, path string, create bool) (_ *a
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if errors.Is(err, syscall.EROFS) {
 		a.readOnly = true
-		f, err = os.Open(path)
+		f, err = regular.Open(path)
 		if fi, e := os.Stat(path + "-wal"); e == nil && fi.Size() > 0 {
 			err = errors.Join(err, errors.New("a run was interrupted: it must be written to once before it can be read"))
 		}

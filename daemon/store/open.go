@@ -21,6 +21,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"pakon/daemon/store/backup"
+	"pakon/uci/regular"
 )
 
 // applicationID marks a SQLite file as ours ("Pako" in its header).
@@ -131,14 +132,18 @@ var (
 
 // clearTheWay renames what lies at the path unless it is a database of the kind.
 func clearTheWay(ctx context.Context, path string, k kind, log *slog.Logger) error {
+	// SQLite waits for who writes to a FIFO that it takes for a journal.
+	for _, ext := range []string{"", "-journal", "-wal", "-shm"} {
+		if err := regular.Check(path + ext); err != nil {
+			return err
+		}
+	}
 	fi, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
 		return err
-	case !fi.Mode().IsRegular():
-		return errors.New("is not a regular file")
 	case fi.Size() == 0:
 		return nil
 	}
@@ -238,7 +243,7 @@ func readOnlyFile(path string) bool {
 // (https://sqlite.org/fileformat.html#magic_header_string).
 func hasMagic(path string) (bool, error) {
 	const magic = "SQLite format 3\x00"
-	f, err := os.Open(path)
+	f, err := regular.Open(path)
 	if err != nil {
 		return false, err
 	}

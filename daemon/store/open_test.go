@@ -11,6 +11,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pakon/tests/limits"
+	"pakon/uci/regular"
 )
 
 // execute runs statements on a SQLite file.
@@ -276,4 +282,41 @@ func TestDamagedWhileOpen(t *testing.T) {
 	}
 	s = open(t, Options{Path: path})
 	add(t, s, testFlow(1_700_000_000_000))
+}
+
+// TestOpenNoFile: SQLite would wait for who writes to a FIFO that it takes for a
+// journal.
+func TestOpenNoFile(t *testing.T) {
+	for _, ext := range []string{"", "-journal", "-wal", "-shm"} {
+		t.Run("database"+ext, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "pakon.db")
+			o := Options{Path: path, Log: slog.New(slog.DiscardHandler)}
+			s, err := Open(t.Context(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(os.RemoveAll(path+ext), unix.Mkfifo(path+ext, 0o600)); err != nil {
+				t.Fatal(err)
+			}
+			opened := make(chan error, 1)
+			go func() {
+				s, err := Open(t.Context(), o)
+				if err == nil {
+					s.Close()
+				}
+				opened <- err
+			}()
+			select {
+			case err := <-opened:
+				if !errors.Is(err, regular.ErrNotRegular) {
+					t.Errorf("the error is %v", err)
+				}
+			case <-time.After(limits.For(10 * time.Second)):
+				t.Error("it does not end")
+			}
+		})
+	}
 }

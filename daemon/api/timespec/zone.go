@@ -4,11 +4,12 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"pakon/uci/regular"
 )
 
 // maxZoneFile bounds what is read of a zone file; the largest of the public
@@ -25,26 +26,17 @@ func Location(root string) *time.Location {
 			return loc
 		}
 	}
-	if data, err := readBounded(filepath.Join(root, "/etc/localtime")); err == nil {
+	if data, err := regular.Read(filepath.Join(root, "/etc/localtime"), maxZoneFile); err == nil {
 		if loc, err := time.LoadLocationFromTZData("Local", data); err == nil {
 			return loc
 		}
 	}
-	if data, err := readBounded(filepath.Join(root, "/etc/TZ")); err == nil {
+	if data, err := regular.Read(filepath.Join(root, "/etc/TZ"), maxZoneFile); err == nil {
 		if loc, err := parseTZ(strings.TrimSpace(string(data)), root); err == nil {
 			return loc
 		}
 	}
 	return time.UTC
-}
-
-func readBounded(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, maxZoneFile))
 }
 
 // parseTZ reads the value of TZ: a path behind a colon, a zone's name, or a
@@ -55,7 +47,7 @@ func parseTZ(tz, root string) (*time.Location, error) {
 		return time.UTC, nil
 	}
 	if filepath.IsAbs(tz) {
-		data, err := readBounded(filepath.Join(root, tz))
+		data, err := regular.Read(filepath.Join(root, tz), maxZoneFile)
 		if err != nil {
 			return nil, err
 		}

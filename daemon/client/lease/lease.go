@@ -13,13 +13,12 @@ import (
 	"io"
 	"io/fs"
 	"net/netip"
-	"os"
 	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
-	"golang.org/x/sys/unix"
+	"pakon/uci/regular"
 )
 
 // What is read at most. A house has a few dozen leases, and a line of a lease
@@ -59,17 +58,11 @@ func Read(paths []string) (leases []Lease, skipped int, err error) {
 // readLines reads a file, and returns how many of its lines parse does not take, or
 // are too long or too many for it to get them.
 func readLines(path string, parse func(line string) bool) (skipped int, err error) {
-	// What is no file may have no end, or keep whoever opens it waiting.
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	f, err := regular.Open(path)
 	if err != nil {
 		return 0, err
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err != nil {
-		return 0, err
-	} else if !info.Mode().IsRegular() {
-		return 0, fmt.Errorf("%s: not a file", path)
-	}
 	return eachLine(f, parse)
 }
 

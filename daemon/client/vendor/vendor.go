@@ -17,7 +17,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"golang.org/x/sys/unix"
+	"pakon/uci/regular"
 )
 
 // The file, all numbers little-endian: a header, for each length of prefix a table,
@@ -65,8 +65,7 @@ type section struct {
 // Open opens a file of vendors and checks all of it, so that a file that is
 // damaged or cut off is an error.
 func Open(path string) (*Table, error) {
-	// What is no file may keep whoever opens it waiting.
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	f, err := regular.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open vendors: %w", err)
 	}
@@ -82,7 +81,7 @@ func (t *Table) check() error {
 	if err != nil {
 		return err
 	}
-	if !info.Mode().IsRegular() || info.Size() < int64(headerSize) || info.Size() > maxFile {
+	if info.Size() < int64(headerSize) || info.Size() > maxFile {
 		return fmt.Errorf("not a file of %d to %d bytes", headerSize, maxFile)
 	}
 	header := make([]byte, headerSize)

@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"pakon/daemon/disk"
+	"pakon/uci/regular"
 )
 
 // FS is what the package asks of a file system. Its errors tell with errors.Is
@@ -44,7 +45,7 @@ func (OS) Create(path string) (File, error) {
 }
 
 func (OS) Open(path string) (File, error) {
-	f, err := os.Open(path)
+	f, err := regular.Open(path)
 	if err != nil {
 		return nil, err
 	}

@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"os"
 
 	"pakon/daemon/client"
 	"pakon/daemon/name"
+	"pakon/uci/regular"
 )
 
 // Bounds of a DNS cache; the original keeps 2000 names.
@@ -31,7 +31,7 @@ type Name struct {
 // Entries that make no sense are left out. If the file is cut off, damaged or out
 // of bounds, what could be read comes with an error that wraps ErrDamaged.
 func ReadDNS(path string) ([]Name, error) {
-	f, err := os.Open(path)
+	f, err := regular.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("read the original's DNS cache: %w", err)
 	}

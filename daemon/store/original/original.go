@@ -19,6 +19,8 @@ import (
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"pakon/uci/regular"
 )
 
 // Kinds of errors.
@@ -106,18 +108,11 @@ func open(ctx context.Context, path, tempDir string) (_ *Database, err error) {
 
 // checkFile refuses what SQLite would take for an empty database, or wait for.
 func checkFile(path string) error {
-	f, err := os.Open(path)
+	f, err := regular.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	fi, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if !fi.Mode().IsRegular() {
-		return errors.New("is not a regular file")
-	}
 	// https://sqlite.org/fileformat.html#magic_header_string
 	const magic = "SQLite format 3\x00"
 	b := make([]byte, len(magic))

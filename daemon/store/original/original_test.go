@@ -15,8 +15,12 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"pakon/daemon/client"
 	"pakon/daemon/flow"
+	"pakon/tests/limits"
+	"pakon/uci/regular"
 )
 
 // The tables of the original's versions.
@@ -559,6 +563,33 @@ func TestOrder(t *testing.T) {
 		o.close()
 		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 			t.Errorf("%v is left, %v", left, err)
+		}
+	}
+}
+
+// TestNoFile: what is no file is an error, and nobody waits for it.
+func TestNoFile(t *testing.T) {
+	dir := t.TempDir()
+	fifo, zero := filepath.Join(dir, "fifo"), filepath.Join(dir, "zero")
+	if err := errors.Join(unix.Mkfifo(fifo, 0o600), os.Symlink("/dev/zero", zero)); err != nil {
+		t.Fatal(err)
+	}
+	for name, open := range map[string]func(path string) error{
+		"database": func(path string) error { _, err := Open(t.Context(), path, dir); return err },
+		"backup":   func(path string) error { _, err := OpenXZ(t.Context(), path, dir); return err },
+		"DNS":      func(path string) error { _, err := ReadDNS(path); return err },
+	} {
+		for _, path := range []string{fifo, zero} {
+			opened := make(chan error, 1)
+			go func() { opened <- open(path) }()
+			select {
+			case err := <-opened:
+				if !errors.Is(err, regular.ErrNotRegular) {
+					t.Errorf("%s: %v", name, err)
+				}
+			case <-time.After(limits.For(10 * time.Second)):
+				t.Errorf("%s: opening %s does not end", name, path)
+			}
 		}
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"github.com/ulikunitz/xz"
+
+	"pakon/uci/regular"
 )
 
 // Bounds of a backup.
@@ -38,7 +40,7 @@ func OpenXZ(ctx context.Context, path, tempDir string) (*Database, error) {
 }
 
 func openXZ(ctx context.Context, path, tempDir string) (*Database, error) {
-	in, err := os.Open(path)
+	in, err := regular.Open(path)
 	if err != nil {
 		return nil, err
 	}
@@ -46,9 +48,6 @@ func openXZ(ctx context.Context, path, tempDir string) (*Database, error) {
 	fi, err := in.Stat()
 	if err != nil {
 		return nil, err
-	}
-	if !fi.Mode().IsRegular() {
-		return nil, errors.New("is not a regular file")
 	}
 	size, err := unpackedSize(in, fi.Size())
 	if err != nil {
