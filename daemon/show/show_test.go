@@ -2,6 +2,7 @@ package show
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -76,8 +78,63 @@ func TestCSV(t *testing.T) {
 	if err != nil || len(rows) != 6 || len(rows[0]) != 8 {
 		t.Fatalf("%d rows, %v", len(rows), err)
 	}
-	if rows[5][2] != "'=cmd()|a" || rows[5][5] != "'+x" || rows[1][7] != "429056" || rows[1][1] != "81" {
+	if rows[5][2] != `'=cmd()\x7ca` || rows[5][5] != "'+x" || rows[1][7] != "429056" || rows[1][1] != "81" {
 		t.Errorf("rows %q", rows)
+	}
+}
+
+// TestCSVFormulas: no spreadsheet takes what a device or a server calls itself for a
+// formula, at whatever it divides lines.
+func TestCSVFormulas(t *testing.T) {
+	const separators = ",;\t|"
+	for _, tt := range []struct{ name, want string }{
+		{"x;=1+1;", `x\x3b=1+1\x3b`},
+		{"x;\"=1+1\";", `x\x3b"=1+1"\x3b`},
+		{"x|@SUM(1)", `x\x7c@SUM(1)`},
+		{"x\t=1+1", `x\x09=1+1`},
+		{"x\r=1+1", `x\x0d=1+1`},
+		{"x\n+1", `x\x0a+1`},
+		{"=1+1", "'=1+1"},
+		{"+1", "'+1"},
+		{"-1", "'-1"},
+		{"@SUM(1)", "'@SUM(1)"},
+		{" =1+1", "' =1+1"},
+		{"  -1", "'  -1"},
+		{"\t=1+1", `\x09=1+1`},
+		{"\r@x", `\x0d@x`},
+		{"\u00a0=1", `\u00a0=1`},
+		{"\ufeff=1", `\ufeff=1`},
+		{"\"=1+1", `'"=1+1`},
+		{"'=1+1", "''=1+1"},
+		{" \" '=1+1", `' " '=1+1`},
+		{"＝1", "'＝1"},
+		{"＋1", "'＋1"},
+		{"－1", "'－1"},
+		{"＠x", "'＠x"},
+		{"a,=1", "a,=1"}, // quoted
+		{"Anna's \"phone\" - old", "Anna's \"phone\" - old"},
+		{"a-b.example", "a-b.example"},
+		{"", ""},
+	} {
+		flows := ubus.Array{ubus.Table{{Name: "start", Value: int32(1)}, {Name: "client", Value: tt.name}, {Name: "hostname", Value: tt.name}, {Name: "app_proto", Value: tt.name}}}
+		rows := ubus.Array{ubus.Table{{Name: "client", Value: tt.name}, {Name: "hostname", Value: tt.name}}}
+		r := newRig(t, func(string, ubus.Table) (ubus.Table, ubus.Status) {
+			return ubus.Table{{Name: "flows", Value: flows}, {Name: "rows", Value: rows}}, ubus.StatusOK
+		})
+		for _, args := range [][]string{{"show", "--csv"}, {"show", "--csv", "-A"}, {"show", "--csv", "--by", "client,hostname"}} {
+			_, out, _ := r.run(t, args...)
+			read, err := csv.NewReader(strings.NewReader(out)).ReadAll()
+			if err != nil || len(read) != 2 || !slices.Contains(read[1], cmp.Or(tt.want, "?")) {
+				t.Errorf("%q: %v prints %q, want the cell %q, %v", tt.name, args, out, tt.want, err)
+			}
+			// Whatever divides a line but the comma, which quotes keep.
+			for _, s := range separators[1:] {
+				line := strings.Split(out, "\r\n")[1]
+				if cells := strings.Split(line, string(s)); len(cells) != 1 {
+					t.Errorf("%q: %v prints %q, which %q divides", tt.name, args, line, s)
+				}
+			}
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"pakon/ubus"
 )
@@ -177,12 +178,18 @@ func (c *csvFlows) end() error {
 	return c.flush()
 }
 
-// csvCells makes cells harmless for terminals and for spreadsheets, which would
-// take what begins with one of =+-@ for a formula.
+// separators are what spreadsheets may divide a line at instead of a comma, whether
+// or not it is quoted; tabs are not printable anyway.
+var separators = strings.NewReplacer(";", `\x3b`, "|", `\x7c`)
+
+// csvCells makes cells harmless for terminals and for spreadsheets. These would
+// take what begins with one of =+-@, in whatever width, for a formula, also behind
+// blanks and quotes, and also in the middle of a cell if they divide it there.
 func csvCells(cells []string) []string {
 	for i, s := range cells {
-		s = clean(s)
-		if s != "" && strings.ContainsRune("=+-@", rune(s[0])) {
+		s = separators.Replace(clean(s))
+		first, _ := utf8.DecodeRuneInString(strings.TrimLeft(s, " \"'`"))
+		if strings.ContainsRune("=+-@\uff1d\uff0b\uff0d\uff20", first) {
 			s = "'" + s
 		}
 		cells[i] = s
