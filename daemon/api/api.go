@@ -10,6 +10,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"time"
 
 	"pakon/daemon/client"
@@ -98,6 +99,8 @@ type API struct {
 	// told are the running connections that were told of, by Track.Key, and
 	// whether their end was, too.
 	told map[uint64]bool
+
+	wrong, failed complaints
 }
 
 // New returns the object, which is on no bus until Object is published.
@@ -177,7 +180,7 @@ func (a *API) handler(m method) func(context.Context, *ubus.Request) {
 		case err == nil:
 			r.Done(ubus.StatusOK)
 		case errors.As(err, &wrong):
-			a.Log.Warn("wrong argument in a call of the ubus object", "method", Path+"."+r.Method,
+			a.wrong.say(a.now(), a.Log.Warn, "wrong argument in a call of the ubus object", "method", Path+"."+r.Method,
 				"argument", wrong.name, "value", wrong.value, "want", wrong.want, "user", r.User)
 			// A caller may show this; an error means that it is gone.
 			_ = r.Reply(ubus.Table{{Name: "error", Value: wrong.Error()}})
@@ -185,10 +188,36 @@ func (a *API) handler(m method) func(context.Context, *ubus.Request) {
 		case ctx.Err() != nil: // the daemon ends, or the caller's connection did
 			r.Done(ubus.StatusTimeout)
 		default:
-			a.Log.Error("call of the ubus object failed", "method", Path+"."+r.Method, "err", err)
+			a.failed.say(a.now(), a.Log.Error, "call of the ubus object failed", "method", Path+"."+r.Method, "err", err)
 			r.Done(ubus.StatusUnknownError)
 		}
 	}
+}
+
+// complaintEvery is how often calls may have a line of one kind written to the log.
+const complaintEvery = time.Minute
+
+// complaints are lines of one kind that calls have written to the log. Whoever may
+// call can do so without end, and is told in the reply.
+type complaints struct {
+	mu      sync.Mutex
+	last    time.Time // when one was written
+	skipped int       // since
+}
+
+// say writes a line unless one was written lately; it then tells how many were not.
+func (c *complaints) say(now time.Time, write func(string, ...any), msg string, attrs ...any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if since := now.Sub(c.last); !c.last.IsZero() && since >= 0 && since < complaintEvery {
+		c.skipped++
+		return
+	}
+	if c.skipped > 0 {
+		attrs = append(attrs, "not_logged_before", c.skipped)
+	}
+	c.last, c.skipped = now, 0
+	write(msg, attrs...)
 }
 
 func (a *API) reload(ctx context.Context, _ ubus.Table, _ *ubus.Builder) error {

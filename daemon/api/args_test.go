@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"math"
 	"net/netip"
 	"reflect"
@@ -194,6 +195,7 @@ func TestWrongArguments(t *testing.T) {
 		{"summary", `{"by":7}`, []string{"argument=by", "value=7"}},
 		{"summary", `{"limit":0}`, []string{"argument=limit", "method=pakon.summary"}},
 	} {
+		r.later.Add(int64(complaintEvery))
 		_, err := r.json(t, tt.method, tt.args)
 		wantStatus(t, err, ubus.StatusInvalidArgument)
 		log := r.log.take()
@@ -205,6 +207,37 @@ func TestWrongArguments(t *testing.T) {
 				t.Errorf("%.80s: the log lacks %q:\n%s", tt.args, part, log)
 			}
 		}
+	}
+}
+
+// Calls fill the log with nothing but a line a minute, whether they or the daemon are
+// wrong; each caller is told.
+func TestComplaintsAreBounded(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		err  error
+		args string
+		want ubus.Status
+	}{
+		{"wrong arguments", nil, `{"limit":-1}`, ubus.StatusInvalidArgument},
+		{"failures", errors.New("disk on fire"), `{}`, ubus.StatusUnknownError},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t, Config{Store: &recorder{err: tt.err}})
+			for minute, want := range []string{"", "not_logged_before=19", "not_logged_before=19"} {
+				for i := range 20 {
+					reply, err := r.json(t, []string{"query", "summary"}[i%2], tt.args)
+					wantStatus(t, err, tt.want)
+					if said, _ := reply.String("error"); tt.err == nil && !strings.Contains(said, "argument limit: -1") {
+						t.Fatalf("the caller is told %q", said)
+					}
+				}
+				if log := r.log.take(); strings.Count(log, "\n") != 1 || !strings.Contains(log, want) {
+					t.Errorf("minute %d: 20 calls have logged\n%s, want one line with %q", minute, log, want)
+				}
+				r.later.Add(int64(complaintEvery))
+			}
+		})
 	}
 }
 

@@ -216,6 +216,7 @@ func TestArchiveAndBackup(t *testing.T) {
 		}
 	}
 }
+		r.later.Add(int64(complaintEvery))
 
 func TestForget(t *testing.T) {
 	var got *store.Forgetting
@@ -274,6 +275,7 @@ func TestForget(t *testing.T) {
 		}
 	}
 }
+		r.later.Add(int64(complaintEvery))
 
 // TestWhoIsMeant: whose flows a word of the owner's finds, and how they are told apart.
 func TestWhoIsMeant(t *testing.T) {

@@ -229,6 +229,7 @@ func TestQueryPages(t *testing.T) {
 		t.Fatal(err)
 	}
 	cursor, _ := reply.String("next")
+	r.now = func() time.Time { return testNow.Add(time.Duration(r.later.Load())) }
 	for _, args := range []string{
 		`{"sort":"sent","cursor":"` + cursor + `"}`,
 		`{"mac":"laptop","cursor":"` + cursor + `"}`,
@@ -236,6 +237,7 @@ func TestQueryPages(t *testing.T) {
 		`{"cursor":"` + cursor + `x"}`,
 		`{"cursor":"AAAA"}`,
 	} {
+		r.later.Add(int64(complaintEvery))
 		_, err := r.json(t, "query", args)
 		wantStatus(t, err, ubus.StatusInvalidArgument)
 		if log := r.log.take(); !strings.Contains(log, "argument=cursor") {
@@ -284,6 +286,7 @@ func TestStoreFails(t *testing.T) {
 	rec := &recorder{err: errors.New("disk on fire")}
 	r := newRig(t, Config{Store: rec})
 	for _, method := range []string{"query", "summary", "clients"} {
+		r.later.Add(int64(complaintEvery))
 		_, err := r.json(t, method, `{}`)
 		wantStatus(t, err, ubus.StatusUnknownError)
 		if log := r.log.take(); strings.Count(log, "\n") != 1 || !strings.Contains(log, "disk on fire") || !strings.Contains(log, "pakon."+method) {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,6 +39,7 @@ type rig struct {
 	caller *ubus.Client
 	socket string
 	log    *lockedBuffer
+	later  atomic.Int64 // than testNow, as time.Duration
 }
 
 // lockedBuffer is where the object's log goes.
@@ -103,7 +105,7 @@ func newRigOn(t testing.TB, socket string, c Config) *rig {
 		c.Lists = func() Lists { return testLists{} }
 	}
 	r.API = New(c)
-	r.now = func() time.Time { return testNow }
+	r.now = func() time.Time { return testNow.Add(time.Duration(r.later.Load())) }
 
 	bus := ubus.New(r.socket, slog.New(slog.DiscardHandler))
 	if err := bus.Publish(r.Object()); err != nil {
