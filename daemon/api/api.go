@@ -25,7 +25,10 @@ const Path = "pakon"
 // Store answers questions about recorded flows.
 type Store interface {
 	Flows(context.Context, store.Query) (store.Page, error)
-	Summary(context.Context, store.SummaryQuery) ([]store.SummaryRow, error)
+	// Count counts the flows that a filter wants, and those that it hides.
+	Count(context.Context, store.Filter) (wanted, hidden store.Count, err error)
+	// Summary sums up flows; hidden are those that its filter hides.
+	Summary(context.Context, store.SummaryQuery) (rows []store.SummaryRow, hidden store.Count, err error)
 	// Totals are the bytes of each client since the time, in Unix milliseconds.
 	Totals(ctx context.Context, since int64) (map[client.ID]store.Total, error)
 }
@@ -95,17 +98,15 @@ type API struct {
 	Config
 	now    func() time.Time
 	object *ubus.Object
-	stored int64 // flows told of by Stored so far
-	// told are the running connections that were told of, by Track.Key, and
-	// whether their end was, too.
-	told map[uint64]bool
+	stored int64           // flows told of by Stored so far
+	told   map[uint64]told // the running connections that were told of, by Track.Key
 
 	wrong, failed complaints
 }
 
 // New returns the object, which is on no bus until Object is published.
 func New(c Config) *API {
-	a := &API{Config: c, now: time.Now, told: make(map[uint64]bool)}
+	a := &API{Config: c, now: time.Now, told: make(map[uint64]told)}
 	flowFilter := []ubus.Arg{
 		{Name: "start", Type: ubus.TypeString},
 		{Name: "end", Type: ubus.TypeString},
@@ -119,7 +120,8 @@ func New(c Config) *API {
 		{Name: "query", Lane: asking, Handler: a.handler(a.query), Args: append(flowFilter[:len(flowFilter):len(flowFilter)],
 			ubus.Arg{Name: "aggregate", Type: ubus.TypeBool},
 			ubus.Arg{Name: "sort", Type: ubus.TypeString},
-			ubus.Arg{Name: "cursor", Type: ubus.TypeString})},
+			ubus.Arg{Name: "cursor", Type: ubus.TypeString},
+			ubus.Arg{Name: "count", Type: ubus.TypeBool})},
 		{Name: "summary", Lane: asking, Handler: a.handler(a.summary), Args: append(flowFilter[:len(flowFilter):len(flowFilter)],
 			ubus.Arg{Name: "by", Type: ubus.TypeArray})},
 		{Name: "clients", Lane: asking, Handler: a.handler(a.clients)},

@@ -181,7 +181,7 @@ func TestSignature(t *testing.T) {
 		got = append(got, m.Name+"("+strings.Join(args, " ")+")")
 	}
 	const filters = "start:String end:String mac:Array hostname:Array filter:Boolean direction:String limit:Integer"
-	want := "query(" + filters + " aggregate:Boolean sort:String cursor:String) summary(" + filters + " by:Array) clients() status() " +
+	want := "query(" + filters + " aggregate:Boolean sort:String cursor:String count:Boolean) summary(" + filters + " by:Array) clients() status() " +
 		"forget(mac:Array hostname:Array before:String all:Boolean) archive() backup() reload()"
 	if s := strings.Join(got, " "); s != want {
 		t.Errorf("methods\n%s, want\n%s", s, want)

@@ -53,6 +53,15 @@ func (n *names) appendGroups(b *ubus.Builder) {
 // appendHidden appends "hidden" to a flow that is: the category for which it is, or
 // "hidden" where flows were put together that are for different ones.
 func (n *names) appendHidden(b *ubus.Builder, r *store.Row) {
+	if category := n.hiddenFor(r); category != "" {
+		b.String("hidden", category)
+	}
+}
+
+func (n *names) hiddenFor(r *store.Row) string {
+	if r.Large {
+		return ""
+	}
 	category, known := n.hidden[r.Name]
 	if !known && r.Name != "" {
 		category = n.lists.Classify(r.Name).Hidden
@@ -64,7 +73,5 @@ func (n *names) appendHidden(b *ubus.Builder, r *store.Row) {
 	if category == "" && r.Hidden {
 		category = "hidden"
 	}
-	if category != "" {
-		b.String("hidden", category)
-	}
+	return category
 }

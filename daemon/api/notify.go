@@ -38,7 +38,8 @@ func (a *API) NotifyClient(d client.Device) error {
 // the method query, with "hidden" and with the "alias" of the client, if it has one
 // (see Clients; of one without a MAC, its address), and "before", how many were told
 // earlier, by which those who listen notice what the bus has lost. A connection that
-// goes on is told of when it is first stored and when it is over. It is called
+// goes on is told of when it is first stored and when it is over, and when it has
+// moved too much to be hidden any more. It is called
 // by one goroutine and costs next to nothing while nobody listens.
 func (a *API) Stored(flows []flow.Flow) error {
 	news := a.news(flows)
@@ -55,6 +56,9 @@ func (a *API) Stored(flows []flow.Flow) error {
 	return errors.Join(errs...)
 }
 
+// told is how a connection stood when it was last told of, or could have been.
+type told struct{ over, large bool }
+
 // news are the flows that are to be told of.
 func (a *API) news(flows []flow.Flow) []flow.Flow {
 	if !slices.ContainsFunc(flows, func(f flow.Flow) bool { return f.State != flow.Whole }) {
@@ -63,17 +67,18 @@ func (a *API) news(flows []flow.Flow) []flow.Flow {
 	news := make([]flow.Flow, 0, len(flows))
 	for i := range flows {
 		f := &flows[i]
-		over, known := a.told[f.Track.Key]
+		before, known := a.told[f.Track.Key]
 		switch f.State {
 		case flow.Whole:
 			news = append(news, *f)
 		case flow.Done, flow.Void:
 			delete(a.told, f.Track.Key)
 		case flow.Running, flow.Over:
-			if !known || f.State == flow.Over && !over {
+			now := told{over: f.State == flow.Over, large: store.Large(f)}
+			if !known || now.over && !before.over || now.large && !before.large && a.Lists().Classify(f.Name).Hidden != "" {
 				news = append(news, *f)
 			}
-			a.told[f.Track.Key] = f.State == flow.Over
+			a.told[f.Track.Key] = now
 		}
 	}
 	return news
@@ -86,7 +91,7 @@ func (a *API) notifyFlows(flows []flow.Flow, before int64) error {
 	b.Array("flows")
 	for i := range flows {
 		f := &flows[i]
-		row := store.Row{Flow: *f, Flows: 1, Duration: f.End/1000 - f.Start/1000}
+		row := store.Row{Flow: *f, Flows: 1, Duration: f.End/1000 - f.Start/1000, Large: store.Large(f)}
 		if f.Name != "" {
 			row.Group = n.lists.Classify(f.Name).Group
 		}

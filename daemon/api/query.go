@@ -44,7 +44,12 @@ func (a *API) query(ctx context.Context, args ubus.Table, b *ubus.Builder) error
 	if err != nil {
 		return err
 	}
-	next, empty := "", q.Cursor == ""
+	counted, err := boolean(args, "count", false)
+	if err != nil {
+		return err
+	}
+	first := q.Cursor == ""
+	next, empty := "", first
 	n := names{lists: a.Lists()}
 	b.Array("flows")
 	for !w.none {
@@ -85,7 +90,42 @@ func (a *API) query(ctx context.Context, args ubus.Table, b *ubus.Builder) error
 	if next != "" {
 		b.String("next", w.cursor(next))
 	}
+	// To count takes all flows to be read: it is done unasked where they were anyway.
+	if counted || first && next == "" && !q.All {
+		return a.appendCounts(ctx, b, &w, counted)
+	}
 	return nil
+}
+
+// appendCounts appends what there is of all that matches, if total is set, and what
+// of it is hidden.
+func (a *API) appendCounts(ctx context.Context, b *ubus.Builder, w *window, total bool) error {
+	var wanted, hidden store.Count
+	if !w.none {
+		var err error
+		if wanted, hidden, err = a.Store.Count(ctx, w.Filter); err != nil {
+			return fmt.Errorf("counting flows: %w", err)
+		}
+	}
+	if total {
+		b.Table("total")
+		b.Int("flows", wanted.Flows)
+		b.Int("sent", count(wanted.Sent))
+		b.Int("recvd", count(wanted.Recvd))
+		b.Close()
+	}
+	if !w.All {
+		appendHidden(b, hidden)
+	}
+	return nil
+}
+
+// appendHidden appends what the lists have left out.
+func appendHidden(b *ubus.Builder, hidden store.Count) {
+	b.Table("hidden")
+	b.Int("flows", hidden.Flows)
+	b.Int("bytes", count(hidden.Sent+hidden.Recvd))
+	b.Close()
 }
 
 // readQuery reads the arguments of query but the limit.

@@ -227,11 +227,15 @@ func (r *recorder) Flows(_ context.Context, q store.Query) (store.Page, error) {
 	return store.Page{}, r.err
 }
 
-func (r *recorder) Summary(_ context.Context, q store.SummaryQuery) ([]store.SummaryRow, error) {
+func (r *recorder) Count(context.Context, store.Filter) (wanted, hidden store.Count, err error) {
+	return wanted, hidden, r.err
+}
+
+func (r *recorder) Summary(_ context.Context, q store.SummaryQuery) ([]store.SummaryRow, store.Count, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.summary = &q
-	return nil, r.err
+	return nil, store.Count{}, r.err
 }
 
 func (r *recorder) Totals(_ context.Context, since int64) (map[client.ID]store.Total, error) {

@@ -38,8 +38,9 @@ func (a *API) summary(ctx context.Context, args ubus.Table, b *ubus.Builder) err
 		return err
 	}
 	var rows []store.SummaryRow
+	var hidden store.Count
 	if !w.none {
-		if rows, err = a.Store.Summary(ctx, q); err != nil {
+		if rows, hidden, err = a.Store.Summary(ctx, q); err != nil {
 			return fmt.Errorf("summing flows: %w", err)
 		}
 	}
@@ -52,7 +53,7 @@ func (a *API) summary(ctx context.Context, args ubus.Table, b *ubus.Builder) err
 	names := names{lists: a.Lists()}
 	n := 0
 	for n < len(rows) && b.Len() < replyBytes {
-		a.appendSum(b, &rows[n], q.By, q.Location)
+		a.appendSum(b, &rows[n], &q)
 		names.use(rows[n].Hostname)
 		n++
 	}
@@ -60,6 +61,9 @@ func (a *API) summary(ctx context.Context, args ubus.Table, b *ubus.Builder) err
 	names.appendGroups(b)
 	if n < len(rows) {
 		b.Bool("truncated", true)
+	}
+	if !q.All {
+		appendHidden(b, hidden)
 	}
 	return nil
 }
@@ -88,7 +92,8 @@ func summaryKeys(args ubus.Table) ([]string, error) {
 
 // appendSum appends a row: its keys, with "mac" beside "client" and the Unix
 // time "start" beside a period, and its sums.
-func (a *API) appendSum(b *ubus.Builder, r *store.SummaryRow, by []string, loc *time.Location) {
+func (a *API) appendSum(b *ubus.Builder, r *store.SummaryRow, q *store.SummaryQuery) {
+	by := q.By
 	b.Table("")
 	if slices.Contains(by, "client") {
 		name, _ := a.Clients.NameAt(r.Client, r.ClientAddr)
@@ -102,7 +107,7 @@ func (a *API) appendSum(b *ubus.Builder, r *store.SummaryRow, by []string, loc *
 	for _, k := range timeKeys {
 		if slices.Contains(by, k.name) {
 			ms := k.start(r)
-			b.String(k.name, time.UnixMilli(ms).In(loc).Format(k.layout))
+			b.String(k.name, time.UnixMilli(ms).In(q.Location).Format(k.layout))
 			start = max(start, ms)
 		}
 	}
@@ -112,6 +117,9 @@ func (a *API) appendSum(b *ubus.Builder, r *store.SummaryRow, by []string, loc *
 	b.Int("sent", count(r.Sent))
 	b.Int("recvd", count(r.Recvd))
 	b.Int("unnamed", count(r.Unnamed))
+	if !q.All && slices.Contains(by, "client") && !slices.Contains(by, "hostname") {
+		b.Int("hidden", count(r.Hidden))
+	}
 	b.Int("flows", r.Flows)
 	b.Int("duration", r.Duration)
 	b.Close()

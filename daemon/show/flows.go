@@ -3,6 +3,7 @@ package show
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -224,6 +225,7 @@ func (c *command) walk(ctx context.Context, o *showOptions) error {
 	w := c.flowWriter(o)
 	base = append(base, ubus.Field{Name: "aggregate", Value: o.aggregate}, ubus.Field{Name: "sort", Value: o.order()})
 	left, cursor := o.limit, ""
+	var hidden hiddenFlows
 	for {
 		page := int64(pageFlows)
 		if o.limit > 0 {
@@ -232,6 +234,8 @@ func (c *command) walk(ctx context.Context, o *showOptions) error {
 		args := append(base[:len(base):len(base)], ubus.Field{Name: "limit", Value: int32(page)})
 		if cursor != "" {
 			args = append(args, ubus.Field{Name: "cursor", Value: cursor})
+		} else if !o.noFilter {
+			args = append(args, ubus.Field{Name: "count", Value: true})
 		}
 		reply, err := c.call(ctx, "query", args)
 		if err != nil {
@@ -248,16 +252,50 @@ func (c *command) walk(ctx context.Context, o *showOptions) error {
 		if err := w.flush(); err != nil {
 			return err
 		}
+		if cursor == "" {
+			hidden = readHidden(reply)
+		}
 		left -= int64(len(flows))
 		next, _ := reply.String("next")
 		if next == "" || o.limit > 0 && left <= 0 {
-			return w.end()
+			return errors.Join(w.end(), c.tellHidden(o, hidden))
 		}
 		if next == cursor || len(flows) == 0 {
 			return errors.New("the daemon's answer does not go on where the one before ended")
 		}
 		cursor = next
 	}
+}
+
+// hiddenFlows is how much the lists have left out.
+type hiddenFlows struct{ flows, bytes int64 }
+
+// readHidden reads it of a reply.
+func readHidden(reply ubus.Table) (h hiddenFlows) {
+	t, _ := reply.Table("hidden")
+	h.flows, _ = t.Int("flows")
+	h.bytes, _ = t.Int("bytes")
+	return h
+}
+
+// tellHidden says how much the lists have left out: below a table for people, on
+// stderr where programs read the output.
+func (c *command) tellHidden(o *showOptions, h hiddenFlows) error {
+	if h.flows == 0 {
+		return nil
+	}
+	flows := "flows"
+	if h.flows == 1 {
+		flows = "flow"
+	}
+	text := fmt.Sprintf("hidden by the lists: %d %s, %s (--no-filter shows them)\n", h.flows, flows, strings.TrimSpace(size(h.bytes)))
+	var err error
+	if c.json || o.csv {
+		_, err = fmt.Fprintf(c.errOut, "%s: %s", c.name, text)
+	} else {
+		_, err = c.out.WriteString(text)
+	}
+	return err
 }
 
 // flowRow is a flow as the daemon's replies have it.

@@ -53,6 +53,7 @@ func (c *command) follow(ctx context.Context, o *showOptions) error {
 	})
 	defer stop()
 	w := c.flowWriter(o)
+	var hidden hiddenFlows
 	left, expected := o.limit, int64(-1)
 	if left == 0 {
 		left = -1
@@ -60,7 +61,7 @@ func (c *command) follow(ctx context.Context, o *showOptions) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return c.tellHidden(o, hidden)
 		case data := <-told:
 			before, _ := data.Int("before")
 			if missed := before - expected; expected >= 0 && missed > 0 {
@@ -74,24 +75,33 @@ func (c *command) follow(ctx context.Context, o *showOptions) error {
 				if !o.matches(t, groups) {
 					continue
 				}
-				w.add(readFlow(t, o.detail))
+				f := readFlow(t, o.detail)
+				if category, _ := t.String("hidden"); category != "" && !o.noFilter {
+					if !f.running { // which it is told of again
+						hidden.flows++
+						hidden.bytes += f.sent + f.recvd
+					}
+					continue
+				}
+				w.add(f)
 				if left--; left == 0 { // never without a limit
 					break
 				}
 			}
-			if err := errors.Join(w.flush(), c.out.Flush()); err != nil || left == 0 {
+			err := w.flush()
+			if left == 0 {
+				err = errors.Join(err, c.tellHidden(o, hidden))
+			}
+			if err = errors.Join(err, c.out.Flush()); err != nil || left == 0 {
 				return err
 			}
 		}
 	}
 }
 
-// matches tells whether the options ask for a flow, as the method query would;
-// groups are those of the notification.
+// matches tells whether the options ask for a flow unless it is hidden, as the
+// method query would; groups are those of the notification.
 func (o *showOptions) matches(t, groups ubus.Table) bool {
-	if hidden, _ := t.String("hidden"); hidden != "" && !o.noFilter {
-		return false
-	}
 	direction, _ := t.String("direction")
 	switch o.direction {
 	case "", "out":

@@ -43,7 +43,9 @@ func TestFollowTellsWhatIsMissing(t *testing.T) {
 	case <-time.After(limits.For(20 * time.Second)):
 		t.Fatal("does not end")
 	}
-	if want := "pakon-show: 7 flows are missing here: the bus dropped their notification\n"; errOut.String() != want {
+	want := "pakon-show: 7 flows are missing here: the bus dropped their notification\n" +
+		"pakon-show: hidden by the lists: 1 flow, 0B (--no-filter shows them)\n"
+	if errOut.String() != want {
 		t.Errorf("stderr %q, want %q", errOut, want)
 	}
 	if len(out.c) != 4 || !strings.Contains(<-out.c, `["1970-01-01 01:00:01", 0, "", "", "", "?", 0, 0]`) {

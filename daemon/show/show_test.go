@@ -162,7 +162,7 @@ func TestQueries(t *testing.T) {
 		return ubus.Table{{Name: "flows", Value: ubus.Array{}}, {Name: "rows", Value: ubus.Array{}}}, ubus.StatusOK
 	})
 	// Arguments always sent.
-	const tail = `"aggregate":false,"sort":"time","limit":1000}`
+	const tail = `"aggregate":false,"sort":"time","limit":1000,"count":true}`
 	for _, tt := range []struct{ args, want string }{
 		{"", `{` + tail},
 		{"-s @1567561062", `{"start":1567561062,` + tail},
@@ -175,11 +175,11 @@ func TestQueries(t *testing.T) {
 		{"-H example.org --hostname example.net -Hexample.com", `{"hostname":["example.org","example.net","example.com"],` + tail},
 		{"--no-filter", `{"filter":false,` + tail},
 		{"--direction in", `{"direction":"in",` + tail},
-		{"--sort -sent", `{"aggregate":false,"sort":"-sent","limit":1000}`},
-		{"-A", `{"aggregate":true,"sort":"total","limit":1000}`},
-		{"-A --sort time", `{"aggregate":true,"sort":"time","limit":1000}`},
-		{"-jAs@5 -mx", `{"start":5,"mac":["x"],"aggregate":true,"sort":"total","limit":1000}`},
-		{"--limit 5", `{"aggregate":false,"sort":"time","limit":5}`},
+		{"--sort -sent", `{"aggregate":false,"sort":"-sent","limit":1000,"count":true}`},
+		{"-A", `{"aggregate":true,"sort":"total","limit":1000,"count":true}`},
+		{"-A --sort time", `{"aggregate":true,"sort":"time","limit":1000,"count":true}`},
+		{"-jAs@5 -mx", `{"start":5,"mac":["x"],"aggregate":true,"sort":"total","limit":1000,"count":true}`},
+		{"--limit 5", `{"aggregate":false,"sort":"time","limit":5,"count":true}`},
 		{"--limit 5000", `{` + tail},
 		{"--by client", `{"by":["client"],"limit":10000}`},
 		{"--by client --by hostname", `{"by":["client","hostname"],"limit":10000}`},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/csv"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -37,21 +38,30 @@ func (c *command) summary(ctx context.Context, o *showOptions) error {
 	if !ok {
 		return errors.New("the daemon's answer has no rows: is it of the same version?")
 	}
+	heading := append(keys[:len(keys):len(keys)], "flows", "dur", "sent", "recvd", "unnamed")
+	hides := o.hidesBytes(keys)
+	if hides {
+		heading = append(heading, "hidden")
+	}
 	switch {
 	case c.json:
 		_, err = c.out.Write(append(appendJSON(nil, rows), '\n'))
 	case o.csv:
-		err = c.summaryCSV(keys, rows)
+		err = c.summaryCSV(keys, heading, rows)
 	default:
-		t := newTable(c.out, "no records to show", append(keys[:len(keys):len(keys)], "flows", "dur", "sent", "recvd", "unnamed")...)
+		t := newTable(c.out, "no records to show", heading...)
 		for _, v := range rows {
 			row, _ := v.(ubus.Table)
 			n := readSums(row)
-			t.add(append(keyCells(row, keys, true), strconv.FormatInt(n.flows, 10), seconds(n.duration), size(n.sent), size(n.recvd), share(n.unnamed, n.sent+n.recvd))...)
+			cells := append(keyCells(row, keys, true), strconv.FormatInt(n.flows, 10), seconds(n.duration), size(n.sent), size(n.recvd), share(n.unnamed, n.sent+n.recvd))
+			if hides {
+				cells = append(cells, size(n.hidden))
+			}
+			t.add(cells...)
 		}
 		err = t.end()
 	}
-	if err != nil {
+	if err = errors.Join(err, c.tellHidden(o, readHidden(reply))); err != nil {
 		return err
 	}
 	if truncated, _ := reply.Bool("truncated"); truncated {
@@ -60,17 +70,23 @@ func (c *command) summary(ctx context.Context, o *showOptions) error {
 	return err
 }
 
-func (c *command) summaryCSV(keys []string, rows ubus.Array) error {
+// hidesBytes tells whether the sums say how many bytes of each are hidden.
+func (o *showOptions) hidesBytes(keys []string) bool {
+	return !o.noFilter && slices.Contains(keys, "client") && !slices.Contains(keys, "hostname")
+}
+
+func (c *command) summaryCSV(keys, heading []string, rows ubus.Array) error {
 	w := csv.NewWriter(c.out)
 	w.UseCRLF = true
-	err := w.Write(append(keys[:len(keys):len(keys)], "flows", "dur", "sent", "recvd", "unnamed"))
+	err := w.Write(heading)
 	for _, v := range rows {
 		row, _ := v.(ubus.Table)
 		n := readSums(row)
 		cells := keyCells(row, keys, false)
-		for _, i := range []int64{n.flows, n.duration, n.sent, n.recvd, n.unnamed} {
+		for _, i := range []int64{n.flows, n.duration, n.sent, n.recvd, n.unnamed, n.hidden} {
 			cells = append(cells, strconv.FormatInt(i, 10))
 		}
+		cells = cells[:len(heading)]
 		err = errors.Join(err, w.Write(csvCells(cells)))
 	}
 	w.Flush()
@@ -94,8 +110,8 @@ func keyCells(row ubus.Table, keys []string, short bool) []string {
 }
 
 // sums are those of a row; unnamed are the bytes, sent and received, to far ends of
-// which only address and port are known.
-type sums struct{ flows, duration, sent, recvd, unnamed int64 }
+// which only address and port are known, hidden those that the lists have left out.
+type sums struct{ flows, duration, sent, recvd, unnamed, hidden int64 }
 
 func readSums(row ubus.Table) sums {
 	var s sums
@@ -104,5 +120,6 @@ func readSums(row ubus.Table) sums {
 	s.sent, _ = row.Int("sent")
 	s.recvd, _ = row.Int("recvd")
 	s.unnamed, _ = row.Int("unnamed")
+	s.hidden, _ = row.Int("hidden")
 	return s
 }

@@ -39,7 +39,7 @@ func (g *gatherer) takeFlows() {
 		}
 		s := sum{
 			amounts: amounts{id: f.ID, seconds: f.End()/1000 - f.Start()/1000, flows: f.Flows, of: int64(f.Port)<<8 | int64(f.Proto), client: differs, shown: differs},
-			end:     f.End(), source: f.Source, direction: f.Direction,
+			end:     f.End(), source: f.Source, direction: f.Direction, large: large(f),
 		}
 		s.sent, s.recvd = g.window.inside(f, r.HoursOf(f))
 		if !g.front.wants(s.key(g.front.sort), s.id) {
@@ -84,6 +84,7 @@ func (g *gatherer) takeGroups() {
 		s.seconds += int64(secondsOf(f))
 		s.flows = plus32(s.flows, f.Flows)
 		s.running = s.running || r.live && g.s.w.tracker.runs(f.ID)
+		s.large = s.large || large(f)
 		if isNew {
 			g.full()
 		}
@@ -110,7 +111,7 @@ func (s *Store) rowsOf(sums []sum, t *texts) []Row {
 		m, r := &sums[i], &rows[i]
 		r.Start, r.End = m.id>>idShift, m.end
 		r.Port, r.Proto, r.Source, r.Direction = uint16(m.of>>8), uint8(m.of), name.Source(m.source), flow.Direction(m.direction)
-		r.Sent, r.Recvd, r.Flows, r.Duration = m.sent, m.recvd, int64(m.flows), m.seconds
+		r.Sent, r.Recvd, r.Flows, r.Duration, r.Large = m.sent, m.recvd, int64(m.flows), m.seconds, m.large
 		if m.running {
 			r.State = flow.Running
 		}

@@ -132,7 +132,7 @@ func BenchmarkDay(b *testing.B) {
 	for _, by := range [][]string{{"client"}, {"hostname"}, {"client", "hostname"}, {"hour"}, {"hostname", "hour"}} {
 		b.Run("summary/"+strings.Join(by, "+"), func(b *testing.B) {
 			for b.Loop() {
-				if _, err := s.Summary(b.Context(), SummaryQuery{By: by}); err != nil {
+				if _, _, err := s.Summary(b.Context(), SummaryQuery{By: by}); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -233,7 +233,7 @@ func useOnce(path string) error {
 			}
 		}
 	}
-	if _, err := s.Summary(ctx, SummaryQuery{By: []string{"hostname", "hour"}}); err != nil {
+	if _, _, err := s.Summary(ctx, SummaryQuery{By: []string{"hostname", "hour"}}); err != nil {
 		return err
 	}
 	status, err := os.ReadFile("/proc/self/status")

@@ -24,10 +24,11 @@ type sum struct {
 	amounts
 	end     int64  // of the flow that ends last, Unix ms
 	unnamed uint64 // bytes to far ends of which only address and port are known; in a summary
+	hidden  uint64 // bytes of flows that were left out for their names; likewise
 	// What differs between the flows is differs. All are that in a summary.
 	endpoint, name, app, remote uint32
 	source, direction           uint8 // 0 if they differ
-	running                     bool  // at least one
+	running, large              bool  // at least one
 }
 
 // key is what a sum is sorted by.
@@ -173,7 +174,9 @@ type gatherer struct {
 	maxGroups int
 	share     share
 	waiting   []share
-	compacted int // number of texts after compact
+	again     bool  // all flows have been read once
+	hidden    Count // flows that were left out for their names; of a summary
+	compacted int   // number of texts after compact
 }
 
 // newGatherer makes one for flows of f, as normal returns it, and of batches up
@@ -207,6 +210,7 @@ func (g *gatherer) gather(ctx context.Context) error {
 			return err
 		}
 		g.finish()
+		g.again = true
 	}
 	return nil
 }

@@ -102,7 +102,7 @@ func TestShares(t *testing.T) {
 	for _, q := range queries {
 		want = append(want, walk(t, s, q))
 	}
-	sums, err := s.Summary(t.Context(), SummaryQuery{By: []string{"hostname", "hour"}, Limit: 500})
+	sums, _, err := s.Summary(t.Context(), SummaryQuery{By: []string{"hostname", "hour"}, Limit: 500})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestShares(t *testing.T) {
 				t.Errorf("%d groups, %+v:\n%s", n, q, firstDifference(got, want[i]))
 			}
 		}
-		got, err := s.Summary(t.Context(), SummaryQuery{By: []string{"hostname", "hour"}, Limit: 500})
+		got, _, err := s.Summary(t.Context(), SummaryQuery{By: []string{"hostname", "hour"}, Limit: 500})
 		if err != nil || !slices.Equal(got, sums) {
 			t.Errorf("%d groups: %d rows of a summary are not those %d, %v", n, len(got), len(sums), err)
 		}

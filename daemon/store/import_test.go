@@ -93,7 +93,7 @@ func totalsOf(t testing.TB, s *Store) map[string][3]uint64 {
 	t.Helper()
 	all := make(map[string][3]uint64)
 	for _, by := range []string{"client", "hostname", "day"} {
-		rows, err := s.Summary(t.Context(), SummaryQuery{By: []string{by}, Filter: Filter{All: true}, Limit: MaxLimit})
+		rows, _, err := s.Summary(t.Context(), SummaryQuery{By: []string{by}, Filter: Filter{All: true}, Limit: MaxLimit})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -221,15 +221,33 @@ func (h *hosts) named(n, group string) bool {
 // port gave it one.
 func byAddress(unnamed bool, s name.Source) bool { return unnamed || s == name.Port }
 
+// largeFlow is the number of bytes above which a flow is never hidden: the sender
+// chooses the name, and one that hides must not hide everything.
+const largeFlow = 8 << 20
+
+// Large reports whether a flow has moved so many bytes that it is never hidden.
+func Large(f *flow.Flow) bool { return f.Sent+f.Recvd > largeFlow }
+
+// large reports whether a flow of a block is never hidden. A merger puts large flows
+// together with large ones only, so that the mean of a merged flow tells which it is of.
+func large(f *block.Flow) bool { return f.Sent+f.Recvd > largeFlow*uint64(f.Flows) }
+
 // wants tells whether a flow of the block is one that the filter wants.
-func (m *matcher) wants(f *block.Flow) bool {
+func (m *matcher) wants(f *block.Flow) bool { return m.means(f) && !m.hides(f) }
+
+// hides tells whether a flow of the block is left out for its name.
+func (m *matcher) hides(f *block.Flow) bool {
+	return (f.Hidden && !m.all || !m.visible[f.Name]) && !large(f)
+}
+
+// means tells whether a flow of the block is one that the filter wants unless it is
+// hidden.
+func (m *matcher) means(f *block.Flow) bool {
 	start := f.Start()
 	switch {
 	case start >= m.end || start+f.Duration < m.start || !m.endpoints[f.Endpoint]:
 		return false
-	case m.direction >= 0 && m.direction != int(f.Direction) || f.Hidden && !m.all:
-		return false
-	case !m.visible[f.Name]:
+	case m.direction >= 0 && m.direction != int(f.Direction):
 		return false
 	case m.hosts == nil || m.names[f.Name]:
 		return true

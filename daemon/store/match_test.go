@@ -67,7 +67,7 @@ func TestReclassifiedNames(t *testing.T) {
 	add(t, s, testFlow(1_700_000_000_000))
 	ask := func() string {
 		t.Helper()
-		sums, err := s.Summary(t.Context(), SummaryQuery{By: []string{"hostname"}})
+		sums, _, err := s.Summary(t.Context(), SummaryQuery{By: []string{"hostname"}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -221,7 +221,7 @@ func TestAllAtTheSameTime(t *testing.T) {
 	}
 	forgotten := Forgetting{Hostnames: []string{"forgotten.example"}}
 	sent := func() (sent, gone uint64, err error) {
-		rows, err := s.Summary(t.Context(), SummaryQuery{By: []string{"hostname"}, Limit: MaxLimit})
+		rows, _, err := s.Summary(t.Context(), SummaryQuery{By: []string{"hostname"}, Limit: MaxLimit})
 		for _, r := range rows {
 			if r.Hostname == "forgotten.example" {
 				gone += r.Sent

@@ -13,7 +13,8 @@ import (
 // A merger puts flows together that belong together: those of one client to one
 // far end and one port that overlap or are less than a window apart. The far end
 // is known by what it is shown as: the group of its name, else the name, else
-// its address.
+// its address. Those that are never hidden (see large) are not put together with
+// others: what these are called may be hidden, now or by lists to come.
 //
 // It takes flows in order of their start and holds what comes of them, not
 // them.
@@ -46,7 +47,7 @@ type chain struct {
 	port          uint16
 	direction     uint8
 	proto         uint8 // when summing
-	hidden        bool
+	hidden, large bool
 }
 
 // owner tells clients apart.
@@ -151,7 +152,7 @@ func (m *merger) chain(f *block.Flow) chain {
 		return n
 	})
 	s := m.shownAs(f.Name)
-	c := chain{client: who, shown: s.name, remote: s.remote, port: f.Port, direction: f.Direction, hidden: s.hidden || f.Hidden}
+	c := chain{client: who, shown: s.name, remote: s.remote, port: f.Port, direction: f.Direction, hidden: s.hidden || f.Hidden, large: large(f)}
 	// What a port is called is not whom it was with.
 	if s.name == 0 && s.remote == 0 || name.Source(f.Source) == name.Port {
 		c.remote = f.Remote

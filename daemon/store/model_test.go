@@ -70,12 +70,21 @@ func (m model) shown(f flow.Flow) string {
 	return ""
 }
 
-func (m model) matches(f flow.Flow, w Filter) bool {
-	group, hidden := m.classify(f.Name)
+func (m model) matches(f flow.Flow, w Filter) bool { return m.means(f, w) && !m.hides(f, w) }
+
+// hides tells whether a flow is left out for its name.
+func (m model) hides(f flow.Flow, w Filter) bool {
+	_, hidden := m.classify(f.Name)
+	return hidden && !w.All && f.Sent+f.Recvd <= 8<<20
+}
+
+// means tells whether a flow matches unless it is hidden.
+func (m model) means(f flow.Flow, w Filter) bool {
+	group, _ := m.classify(f.Name)
 	if f.Name == "" {
-		group, hidden = "", false
+		group = ""
 	}
-	if w.End > 0 && (f.Start >= w.End || w.Start >= w.End) || f.End < w.Start || hidden && !w.All {
+	if w.End > 0 && (f.Start >= w.End || w.Start >= w.End) || f.End < w.Start {
 		return false
 	}
 	if f.Direction == flow.Out && !w.Out && w.In || f.Direction == flow.In && !w.In {
@@ -105,7 +114,7 @@ func (m model) query(q Query) []Row {
 	var rows []Row
 	for _, f := range m.flows {
 		if m.matches(f, q.Filter) {
-			r := Row{Flow: m.inside(f, q.Filter), Flows: 1, Duration: f.End/1000 - f.Start/1000}
+			r := Row{Flow: m.inside(f, q.Filter), Flows: 1, Duration: f.End/1000 - f.Start/1000, Large: f.Sent+f.Recvd > 8<<20}
 			if f.Name != "" {
 				r.Group, _ = m.classify(f.Name)
 			}
@@ -178,6 +187,7 @@ func (m model) aggregate(flows []Row) []Row {
 		g.Start, g.End = min(g.Start, f.Start), max(g.End, f.End)
 		g.Sent, g.Recvd = g.Sent+f.Sent, g.Recvd+f.Recvd
 		g.Flows, g.Duration = g.Flows+1, g.Duration+f.Duration
+		g.Large = g.Large || f.Large
 	}
 	var rows []Row
 	for k, g := range groups {
@@ -209,11 +219,41 @@ func (m model) totals(since int64) map[client.ID]Total {
 	return t
 }
 
+// count counts the flows that match, and those that are left out for their names.
+func (m model) count(w Filter) (wanted, hidden Count) {
+	for _, f := range m.flows {
+		if !m.means(f, w) {
+			continue
+		}
+		to := &wanted
+		if m.hides(f, w) {
+			to = &hidden
+		}
+		f = m.inside(f, w)
+		*to = Count{to.Flows + 1, to.Sent + f.Sent, to.Recvd + f.Recvd}
+	}
+	return wanted, hidden
+}
+
 // summary gives the rows by their keys.
 func (m model) summary(q SummaryQuery) map[string]SummaryRow {
 	rows := make(map[string]SummaryRow)
 	for _, f := range m.flows {
-		if !m.matches(f, q.Filter) {
+		if !m.means(f, q.Filter) {
+			continue
+		}
+		if m.hides(f, q.Filter) {
+			if !slices.Contains(q.By, "client") || slices.Contains(q.By, "hostname") {
+				continue
+			}
+			r := m.summaryRow(f, q, f.Start)
+			rows[key(r)] = plus(rows[key(r)], r)
+			for _, p := range m.pieces(f, q.Filter) {
+				if r := m.summaryRow(f, q, p.hour); p.sent+p.recvd > 0 {
+					r.Hidden = p.sent + p.recvd
+					rows[key(r)] = plus(rows[key(r)], r)
+				}
+			}
 			continue
 		}
 		r := m.summaryRow(f, q, f.Start)
@@ -236,12 +276,12 @@ func (m model) summary(q SummaryQuery) map[string]SummaryRow {
 
 // key tells rows of a summary apart.
 func key(r SummaryRow) string {
-	r.Sent, r.Recvd, r.Unnamed, r.Flows, r.Duration = 0, 0, 0, 0, 0
+	r.Sent, r.Recvd, r.Unnamed, r.Hidden, r.Flows, r.Duration = 0, 0, 0, 0, 0, 0
 	return fmt.Sprint(r)
 }
 
 func plus(a, b SummaryRow) SummaryRow {
-	b.Sent, b.Recvd, b.Unnamed = a.Sent+b.Sent, a.Recvd+b.Recvd, a.Unnamed+b.Unnamed
+	b.Sent, b.Recvd, b.Unnamed, b.Hidden = a.Sent+b.Sent, a.Recvd+b.Recvd, a.Unnamed+b.Unnamed, a.Hidden+b.Hidden
 	b.Flows, b.Duration = a.Flows+b.Flows, a.Duration+b.Duration
 	return b
 }
@@ -307,7 +347,7 @@ func randomFlow(r *rand.Rand, starts map[int64]bool) flow.Flow {
 		App:       pick("", "tls", "quic"),
 		Interface: pick("br-lan", "br-guest"),
 		Sent:      uint64(r.IntN(50)),
-		Recvd:     uint64(r.Int64N(1 << 35)),
+		Recvd:     uint64(r.Int64N(1 << (20 + r.IntN(16)))),
 	}
 	if r.IntN(4) == 0 {
 		f.Client = client.MAC{}
@@ -413,6 +453,16 @@ func TestModel(t *testing.T) {
 				q := SummaryQuery{Filter: randomFilter(r), By: by[:1+r.IntN(2)], Location: prague}
 				checkSummary(t, s, m, q)
 			}
+			for range 30 {
+				f := randomFilter(r)
+				wanted, hidden, err := s.Count(t.Context(), f)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if w, h := m.count(f); wanted != w || hidden != h {
+					t.Errorf("%+v: counted %+v and hidden %+v, want %+v and %+v", f, wanted, hidden, w, h)
+				}
+			}
 			for range 10 {
 				since := randomFilter(r).Start
 				got, err := s.Totals(t.Context(), since)
@@ -438,9 +488,12 @@ func firstDifference(got, want []Row) string {
 
 func checkSummary(t *testing.T, s *Store, m model, q SummaryQuery) {
 	t.Helper()
-	got, err := s.Summary(t.Context(), q)
+	got, hidden, err := s.Summary(t.Context(), q)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if _, want := m.count(q.Filter); hidden != want {
+		t.Fatalf("%+v: hidden %+v, want %+v", q, hidden, want)
 	}
 	want := m.summary(q)
 	for _, r := range got {

@@ -28,7 +28,8 @@ type Filter struct {
 	// address is one of them, or its name a subdomain of one. Case and a trailing dot do not
 	// matter. At most MaxTerms.
 	Hostnames []string
-	// All is whether to include the flows whose names are hidden.
+	// All is whether to include the flows whose names are hidden. Those that have
+	// moved more than 8 MiB always are.
 	All bool
 	// Out and In are the directions meant. Neither is the same as Out.
 	Out, In bool
@@ -82,6 +83,7 @@ type Row struct {
 	flow.Flow
 	Group    string // what the name belongs to, "" if it has no group
 	Hidden   bool   // the archive has put flows together that were hidden for their names
+	Large    bool   // one of them at least is never hidden, see Large
 	Flows    int64  // how many; also those that the archive has put together count
 	Duration int64  // seconds, from the second of the start to that of the end; the sum if there are several
 
@@ -202,7 +204,7 @@ func (f Filter) condition(batch int64) (condition, error) {
 	}
 	c.and("f.batch <= ?", batch)
 	if !f.All {
-		c.and("n.hidden IS NOT 1")
+		c.and("(n.hidden IS NOT 1 OR f.sent + f.recvd > ?)", largeFlow)
 	}
 	f.whose(&c)
 	if len(f.Hostnames) > 0 {
@@ -524,7 +526,7 @@ func (s *flowScanner) scan(rows *sql.Rows, r *Row) error {
 	r.End = r.Start + s.duration
 	r.Remote = addr(s.remote)
 	r.Sent, r.Recvd = uint64(s.sent), uint64(s.recvd)
-	r.Flows = 1
+	r.Flows, r.Large = 1, Large(&r.Flow)
 	r.Duration = r.End/1000 - r.Start/1000
 	return nil
 }

@@ -142,7 +142,7 @@ func TestBadQueries(t *testing.T) {
 		if _, err := s.Flows(t.Context(), Query{Filter: f}); err == nil {
 			t.Errorf("%d hostnames, %d clients: no error", len(f.Hostnames), len(f.Clients))
 		}
-		if _, err := s.Summary(t.Context(), SummaryQuery{Filter: f, By: []string{"client"}}); err == nil {
+		if _, _, err := s.Summary(t.Context(), SummaryQuery{Filter: f, By: []string{"client"}}); err == nil {
 			t.Errorf("summary: %d hostnames, %d clients: no error", len(f.Hostnames), len(f.Clients))
 		}
 	}
@@ -150,7 +150,7 @@ func TestBadQueries(t *testing.T) {
 		t.Error("unknown key: no error")
 	}
 	for _, by := range [][]string{nil, {"x"}, {"client", "client"}, {"client", "hour", "day"}} {
-		if _, err := s.Summary(t.Context(), SummaryQuery{By: by}); err == nil {
+		if _, _, err := s.Summary(t.Context(), SummaryQuery{By: by}); err == nil {
 			t.Errorf("by %q: no error", by)
 		}
 	}
@@ -183,7 +183,7 @@ func TestLimits(t *testing.T) {
 	if err != nil || len(p.Rows) != 0 || p.Next != "" {
 		t.Errorf("nothing: got %+v, %v", p, err)
 	}
-	rows, err := s.Summary(t.Context(), SummaryQuery{By: []string{"hostname", "hour"}, Limit: 5})
+	rows, _, err := s.Summary(t.Context(), SummaryQuery{By: []string{"hostname", "hour"}, Limit: 5})
 	if err != nil || len(rows) != 5 {
 		t.Errorf("summary: got %d rows, %v", len(rows), err)
 	}
@@ -212,7 +212,7 @@ func TestAtTheSameTime(t *testing.T) {
 		})
 	}
 	ask(func() error {
-		rows, err := s.Summary(t.Context(), SummaryQuery{By: []string{"client"}})
+		rows, _, err := s.Summary(t.Context(), SummaryQuery{By: []string{"client"}})
 		for _, r := range rows {
 			// Every flow of a batch has a client of its own.
 			if r.Flows > batches {

@@ -11,7 +11,7 @@ import (
 // sameHours compares the bytes sent by the hour.
 func sameHours(t testing.TB, what string, s *Store, want map[int64]uint64) {
 	t.Helper()
-	rows, err := s.Summary(t.Context(), SummaryQuery{By: []string{"hour"}})
+	rows, _, err := s.Summary(t.Context(), SummaryQuery{By: []string{"hour"}})
 	failOn(t, err)
 	got := make(map[int64]uint64)
 	for _, r := range rows {

@@ -103,7 +103,7 @@ func TestAFlowComesBackAsItWent(t *testing.T) {
 			tt.change(&f)
 			add(t, s, f)
 			rows := walk(t, s, Query{Filter: Filter{Out: true, In: true}})
-			want := Row{Flow: f, Flows: 1, Duration: f.End/1000 - f.Start/1000}
+			want := Row{Flow: f, Flows: 1, Duration: f.End/1000 - f.Start/1000, Large: f.Sent > 8<<20}
 			if len(rows) != 1 || rows[0] != want {
 				t.Errorf("got %+v, want %+v", rows, want)
 			}

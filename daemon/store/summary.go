@@ -37,6 +37,7 @@ type SummaryRow struct {
 
 	Sent, Recvd uint64
 	Unnamed     uint64 // bytes, sent and received, to far ends of which only address and port are known
+	Hidden      uint64 // bytes, likewise, of flows that were left out for their names; not by hostname
 	Flows       int64
 	Duration    int64 // seconds
 }
@@ -64,13 +65,14 @@ func (s *Store) Totals(ctx context.Context, since int64) (map[client.ID]Total, e
 }
 
 func (s *Store) totals(ctx context.Context, f Filter) (map[client.ID]Total, error) {
-	sums, t, err := s.sumUp(ctx, f, by{client: true}, nil, maxTotals, true)
+	g, err := s.sumUp(ctx, f, by{client: true}, nil, maxTotals, true)
 	if err != nil {
 		return nil, err
 	}
+	sums := g.front.sorted()
 	totals := make(map[client.ID]Total, len(sums))
 	for _, m := range sums {
-		e := t.endpoints.values[m.client]
+		e := g.texts.endpoints.values[m.client]
 		totals[client.IDOf(e.MAC, e.Address)] = Total{m.sent, m.recvd, m.id >> idShift, m.end}
 	}
 	return totals, nil
@@ -82,14 +84,15 @@ func (s *Store) totals(ctx context.Context, f Filter) (map[client.ID]Total, erro
 // the period in which the hour begins, or likewise the first; those of its first
 // hour, or all if its hours are not known, where the flow counts. The rows come
 // in order of time if they are by time, else those with the most bytes first.
-func (s *Store) Summary(ctx context.Context, q SummaryQuery) ([]SummaryRow, error) {
+// hidden are the flows that were left out for their names. By client they have
+// rows, too: of one whose flows are all hidden, a row without flows.
+func (s *Store) Summary(ctx context.Context, q SummaryQuery) (rows []SummaryRow, hidden Count, err error) {
 	s.querying.RLock()
 	defer s.querying.RUnlock()
-	rows, err := s.summary(ctx, q)
-	if err != nil {
-		return nil, fmt.Errorf("sum up the flows in %s: %w", s.path, err)
+	if rows, hidden, err = s.summary(ctx, q); err != nil {
+		return nil, Count{}, fmt.Errorf("sum up the flows in %s: %w", s.path, err)
 	}
-	return rows, nil
+	return rows, hidden, nil
 }
 
 // by is what a summary is by: columns of the statement and units of time.
@@ -117,10 +120,10 @@ func parseBy(keys []string) (b by, err error) {
 	return b, nil
 }
 
-func (s *Store) summary(ctx context.Context, q SummaryQuery) ([]SummaryRow, error) {
+func (s *Store) summary(ctx context.Context, q SummaryQuery) ([]SummaryRow, Count, error) {
 	b, err := parseBy(q.By)
 	if err != nil {
-		return nil, err
+		return nil, Count{}, err
 	}
 	if q.Limit <= 0 {
 		q.Limit = DefaultLimit
@@ -129,10 +132,11 @@ func (s *Store) summary(ctx context.Context, q SummaryQuery) ([]SummaryRow, erro
 	if q.Location == nil {
 		q.Location = time.UTC
 	}
-	sums, t, err := s.sumUp(ctx, q.Filter.normal(), b, q.Location, q.Limit, false)
+	g, err := s.sumUp(ctx, q.Filter.normal(), b, q.Location, q.Limit, false)
 	if err != nil {
-		return nil, err
+		return nil, Count{}, err
 	}
+	sums, t := g.front.sorted(), g.texts
 	rows := make([]SummaryRow, len(sums))
 	for i, m := range sums {
 		r := &rows[i]
@@ -146,7 +150,7 @@ func (s *Store) summary(ctx context.Context, q SummaryQuery) ([]SummaryRow, erro
 		if b.hostname {
 			r.Hostname = t.shown(m.shown)
 		}
-		r.Sent, r.Recvd, r.Flows, r.Duration = m.sent, m.recvd, int64(m.flows), m.seconds
+		r.Sent, r.Recvd, r.Flows, r.Duration, r.Hidden = m.sent, m.recvd, int64(m.flows), m.seconds, m.hidden
 		if r.Unnamed = m.unnamed; b.hostname && (m.shown&isAddress != 0 || name.OfPort(r.Hostname)) {
 			r.Unnamed = m.sent + m.recvd
 		}
@@ -154,21 +158,21 @@ func (s *Store) summary(ctx context.Context, q SummaryQuery) ([]SummaryRow, erro
 	slices.SortStableFunc(rows, func(a, b SummaryRow) int {
 		return cmp.Or(cmp.Compare(a.time(), b.time()), moreBytes(a, b))
 	})
-	return rows, nil
+	return rows, g.hidden, nil
 }
 
 func (r SummaryRow) time() int64 { return max(r.Hour, r.Day, r.Week, r.Month) }
 
 func moreBytes(a, b SummaryRow) int { return cmp.Compare(b.Sent+b.Recvd, a.Sent+a.Recvd) }
 
-// sumUp sums up the flows of f by what is asked for. It returns the sums with
+// sumUp sums up the flows of f by what is asked for. The gatherer has the sums with
 // the most bytes, at most limit. If exact is set, it is known of each when its first
 // flow began and its last one ended.
-func (s *Store) sumUp(ctx context.Context, f Filter, b by, loc *time.Location, limit int, exact bool) ([]sum, *texts, error) {
+func (s *Store) sumUp(ctx context.Context, f Filter, b by, loc *time.Location, limit int, exact bool) (*gatherer, error) {
 	u := summing{by: b, periods: periods{units: b.units, loc: loc, first: f.Start}}
 	g, err := s.newGatherer(f, s.batch.Load(), true, front{limit: limit, sort: ByTotal, descending: true, after: position{first: true}}, u.take)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	// Only of far ends there are very many; what of these has no name, their own shows.
 	if g.table.lean = b.hostname; g.table.lean && s.maxGroups == 0 {
@@ -180,10 +184,7 @@ func (s *Store) sumUp(ctx context.Context, f Filter, b by, loc *time.Location, l
 		whole := u.periods
 		g.daily = func(d span64) bool { return whole.of(d.from) == whole.of(d.to-1) }
 	}
-	if err := g.gather(ctx); err != nil {
-		return nil, nil, err
-	}
-	return g.front.sorted(), g.texts, nil
+	return g, g.gather(ctx)
 }
 
 // summing adds flows to the sums of a summary.
@@ -196,12 +197,16 @@ func (u *summing) take(g *gatherer) {
 	r := &g.reading
 	for i := range r.Flows {
 		f := &r.Flows[i]
-		if !g.match.wants(f) {
+		if !g.match.means(f) {
+			continue
+		}
+		hidden := g.match.hides(f)
+		if hidden && !u.hidden(g, f) {
 			continue
 		}
 		// The flow counts where it began, its bytes where they moved.
 		hours := r.HoursOf(f)
-		p := piece{start: f.Start(), seconds: int64(secondsOf(f)), flows: f.Flows}
+		p := piece{start: f.Start(), seconds: int64(secondsOf(f)), flows: f.Flows, hidden: hidden}
 		p.unnamed = byAddress(f.Name == 0, name.Source(f.Source)) || r.classes[f.Name].addr.IsValid()
 		p.sent, p.recvd = g.window.base(f, hours)
 		if u.by.client {
@@ -213,16 +218,27 @@ func (u *summing) take(g *gatherer) {
 		u.add(g, f, p)
 		for k := range hours {
 			if h := &hours[k]; g.window.has(h) && h.Sent+h.Recvd > 0 {
-				u.add(g, f, piece{hash: p.hash, unnamed: p.unnamed, start: h.Start, sent: h.Sent, recvd: h.Recvd})
+				u.add(g, f, piece{hash: p.hash, unnamed: p.unnamed, hidden: hidden, start: h.Start, sent: h.Sent, recvd: h.Recvd})
 			}
 		}
 	}
+}
+
+// hidden counts a flow that is left out for its name. It returns whether the sums
+// say how much of that there is.
+func (u *summing) hidden(g *gatherer, f *block.Flow) bool {
+	if !g.again {
+		sent, recvd := g.window.inside(f, g.reading.HoursOf(f))
+		g.hidden.add(f.Flows, sent, recvd)
+	}
+	return u.by.client && !u.by.hostname
 }
 
 // piece is a part of a flow that counts into one period.
 type piece struct {
 	hash        uint64 // of what the flow counts into
 	unnamed     bool   // only address and port of the far end are known
+	hidden      bool   // it is left out for its name
 	start       int64  // Unix ms
 	seconds     int64
 	flows       uint32
@@ -249,7 +265,10 @@ func (u *summing) add(g *gatherer, f *block.Flow, p piece) {
 			s.endpoint, s.name, s.app, s.remote = differs, differs, differs, differs
 		}
 		s.end = max(s.end, f.End())
-		if p.unnamed {
+		switch {
+		case p.hidden:
+			s.hidden += p.sent + p.recvd
+		case p.unnamed:
 			s.unnamed += p.sent + p.recvd
 		}
 	}
@@ -258,10 +277,12 @@ func (u *summing) add(g *gatherer, f *block.Flow, p piece) {
 		s.id = f.ID
 	}
 	s.id = min(s.id, f.ID)
-	s.sent += p.sent
-	s.recvd += p.recvd
-	s.seconds += p.seconds
-	s.flows = plus32(s.flows, p.flows)
+	if !p.hidden {
+		s.sent += p.sent
+		s.recvd += p.recvd
+		s.seconds += p.seconds
+		s.flows = plus32(s.flows, p.flows)
+	}
 	if isNew {
 		g.full()
 	}

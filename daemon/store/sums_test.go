@@ -20,7 +20,7 @@ func TestSumsOfAnotherZone(t *testing.T) {
 		for zone, want := range map[*time.Location][]uint64{
 			time.UTC: {2 * sent}, time.FixedZone("EST", -5*3600): {sent, sent},
 		} {
-			rows, err := s.Summary(t.Context(), SummaryQuery{By: []string{by}, Location: zone})
+			rows, _, err := s.Summary(t.Context(), SummaryQuery{By: []string{by}, Location: zone})
 			failOn(t, err)
 			if len(rows) != len(want) || rows[0].Sent != want[0] {
 				t.Errorf("by %s in %v: %+v, want %d", by, zone, rows, want)
@@ -48,7 +48,7 @@ func TestNamesInSums(t *testing.T) {
 		for _, r := range walk(t, s, Query{Filter: f, Aggregate: true}) {
 			together += r.Sent
 		}
-		rows, err := s.Summary(t.Context(), SummaryQuery{Filter: f, By: []string{"client"}})
+		rows, _, err := s.Summary(t.Context(), SummaryQuery{Filter: f, By: []string{"client"}})
 		failOn(t, err)
 		for _, r := range rows {
 			sums += r.Sent

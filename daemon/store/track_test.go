@@ -249,7 +249,7 @@ func TestSummaryOfLongFlows(t *testing.T) {
 			if tt.end != "" {
 				q.End = at(tt.end)
 			}
-			rows, err := s.Summary(t.Context(), q)
+			rows, _, err := s.Summary(t.Context(), q)
 			if err != nil {
 				t.Fatal(err)
 			}

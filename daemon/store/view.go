@@ -297,7 +297,7 @@ func (m *matcher) row(b *block.Block, f *block.Flow, w window) Row {
 			Port: f.Port, Proto: f.Proto, Direction: flow.Direction(f.Direction),
 			Name: b.Names[f.Name], Source: name.Source(f.Source), App: b.Apps[f.App], Interface: e.Interface,
 		},
-		Group: m.classes[f.Name].group, Hidden: f.Hidden, Flows: int64(f.Flows), Duration: f.End()/1000 - f.Start()/1000,
+		Group: m.classes[f.Name].group, Hidden: f.Hidden, Large: large(f), Flows: int64(f.Flows), Duration: f.End()/1000 - f.Start()/1000,
 		key: f.ID, id: f.ID,
 	}
 	r.Sent, r.Recvd = w.inside(f, b.HoursOf(f))

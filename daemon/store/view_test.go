@@ -133,7 +133,7 @@ func TestSumsAfterArchive(t *testing.T) {
 			sums := func() (all [][]SummaryRow) {
 				t.Helper()
 				for _, q := range queries {
-					rows, err := s.Summary(t.Context(), q)
+					rows, _, err := s.Summary(t.Context(), q)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -177,7 +177,7 @@ func TestQueryWhileArchiving(t *testing.T) {
 	flows := randomFlows(r, 8000, 12)
 	fill(t, s, flows)
 	total := func(ctx context.Context) (sum SummaryRow, err error) {
-		rows, err := s.Summary(ctx, SummaryQuery{By: []string{"month"}, Filter: Filter{All: true, In: true, Out: true}})
+		rows, _, err := s.Summary(ctx, SummaryQuery{By: []string{"month"}, Filter: Filter{All: true, In: true, Out: true}})
 		for _, r := range rows {
 			sum.Sent, sum.Recvd, sum.Flows = sum.Sent+r.Sent, sum.Recvd+r.Recvd, sum.Flows+r.Flows
 		}
