@@ -31,6 +31,8 @@ type Store interface {
 	Summary(context.Context, store.SummaryQuery) (rows []store.SummaryRow, hidden store.Count, err error)
 	// Totals are the bytes of each client since the time, in Unix milliseconds.
 	Totals(ctx context.Context, since int64) (map[client.ID]store.Total, error)
+	// LeftOut is what was not recorded on days that end after the time, likewise.
+	LeftOut(ctx context.Context, since int64) ([]store.LeftOut, error)
 }
 
 // Clients knows the devices of the monitored networks.

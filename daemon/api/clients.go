@@ -15,8 +15,12 @@ import (
 	"pakon/ubus"
 )
 
-// traffic is the time over which clients' bytes are summed.
-const traffic = 24 * time.Hour
+const (
+	// traffic is the time over which clients' bytes are summed.
+	traffic = 24 * time.Hour
+	// leftOutDays is for how many days, with today, it is told what was not recorded.
+	leftOutDays = 7
+)
 
 // clients lists the devices that were seen lately and the clients with flows in the
 // last 24 hours; the named ones first. One without a MAC is its address.
@@ -24,6 +28,17 @@ func (a *API) clients(ctx context.Context, _ ubus.Table, b *ubus.Builder) error 
 	totals, err := a.Store.Totals(ctx, a.now().Add(-traffic).UnixMilli())
 	if err != nil {
 		return fmt.Errorf("summing clients' traffic: %w", err)
+	}
+	out, err := a.Store.LeftOut(ctx, a.now().AddDate(0, 0, 1-leftOutDays).UnixMilli())
+	if err != nil {
+		return fmt.Errorf("reading what was not recorded of clients: %w", err)
+	}
+	leftOut := make(map[client.ID][]store.LeftOut)
+	for _, l := range out {
+		leftOut[l.Client] = append(leftOut[l.Client], l)
+		if _, known := totals[l.Client]; !known {
+			totals[l.Client] = store.Total{}
+		}
 	}
 	devices := a.Clients.Devices()
 	seen := make(map[client.MAC]bool, len(devices))
@@ -52,13 +67,14 @@ func (a *API) clients(ctx context.Context, _ ubus.Table, b *ubus.Builder) error 
 			b.Bool("truncated", true)
 			return nil
 		}
-		appendClient(b, &devices[i], totals[client.IDOf(devices[i].MAC, devices[i].Address())])
+		id := client.IDOf(devices[i].MAC, devices[i].Address())
+		a.appendClient(b, &devices[i], totals[id], leftOut[id])
 	}
 	b.Close()
 	return nil
 }
 
-func appendClient(b *ubus.Builder, d *client.Device, t store.Total) {
+func (a *API) appendClient(b *ubus.Builder, d *client.Device, t store.Total, out []store.LeftOut) {
 	first, last := d.FirstSeen, max(d.LastSeen, t.Last)
 	if t.First > 0 && (first == 0 || t.First < first) {
 		first = t.First // what is known for good may have come from the drive later
@@ -80,6 +96,24 @@ func appendClient(b *ubus.Builder, d *client.Device, t store.Total) {
 	b.Int("last_seen", floorSecond(last))
 	b.Int("sent", count(t.Sent))
 	b.Int("recvd", count(t.Recvd))
+	a.appendLeftOut(b, out)
+	b.Close()
+}
+
+// appendLeftOut appends what was not recorded, by day and why, if anything was.
+func (a *API) appendLeftOut(b *ubus.Builder, out []store.LeftOut) {
+	if len(out) == 0 {
+		return
+	}
+	b.Array("left_out")
+	for _, l := range out {
+		b.Table("")
+		b.String("day", date(l.Day, a.Location()))
+		b.String("why", l.Why)
+		b.Int("sent", count(l.Sent))
+		b.Int("recvd", count(l.Recvd))
+		b.Close()
+	}
 	b.Close()
 }
 

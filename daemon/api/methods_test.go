@@ -80,6 +80,11 @@ func TestClients(t *testing.T) {
 		aFlow(10*time.Hour, nil),
 		aFlow(time.Hour, func(f *flow.Flow) { f.Client = phone }),
 		aFlow(time.Hour, func(f *flow.Flow) { f.Client = client.MAC{} }),
+		leftOut(time.Hour, tablet, flow.ExcludedName),
+		leftOut(24*time.Hour, tablet, flow.ExcludedName),
+		leftOut(24*time.Hour, tablet, flow.ExcludedClient),
+		leftOut(9*24*time.Hour, tablet, flow.ExcludedName),        // too long ago
+		leftOut(time.Hour, client.MAC{2, 3}, flow.ExcludedClient), // of whom nothing else is known
 	)})
 	reply, err := r.json(t, "clients", `{"ubus_rpc_session":"x"}`)
 	if err != nil {
@@ -110,6 +115,8 @@ func TestStatus(t *testing.T) {
 			LastRun: testNow.Add(-9 * time.Hour), Run: store.ArchiveRun{Moved: 1, Merged: 2, Dropped: 3, Expired: 4, Written: 5 << 10, Took: 6 * time.Second}, Error: "no drive"},
 		Backup: BackupStatus{Last: testNow.Add(-time.Hour), Segments: 12, Bytes: 3 << 20, Damaged: 1, Interval: 2 * time.Hour, Error: "drive full"},
 		// Midnight of the router's zone.
+		LeftOut: []store.LeftOut{{Day: 1773010800000, Why: "excluded_client", Sent: 5 << 20, Recvd: 1}, {Day: 1773097200000, Why: "excluded_client", Sent: 1 << 20},
+			{Day: 1773097200000, Why: "unanswered", Sent: 1 << 30}},
 		Written:  []store.DayBytes{{Day: 1773010800000, Bytes: 7 << 20}, {Day: 1773097200000, Bytes: 2 << 20}},
 		Location: LocationStatus{Mount: "/srv", Device: "/dev/sda1", Kind: "drive", Free: 10 << 30},
 		Clock:    ClockStatus{Why: "it shows 2036-01-01"},
@@ -209,6 +216,7 @@ func TestArchiveAndBackup(t *testing.T) {
 			t.Errorf("%s: %s, %v, want %s", method, got, err, want)
 		}
 		failure = errors.New("no such drive")
+		r.later.Add(int64(complaintEvery))
 		_, err = r.json(t, method, `{}`)
 		wantStatus(t, err, ubus.StatusUnknownError)
 		if log := r.log.take(); !strings.Contains(log, "no such drive") {
@@ -216,7 +224,6 @@ func TestArchiveAndBackup(t *testing.T) {
 		}
 	}
 }
-		r.later.Add(int64(complaintEvery))
 
 func TestForget(t *testing.T) {
 	var got *store.Forgetting
@@ -268,6 +275,7 @@ func TestForget(t *testing.T) {
 		{`{"before":"soon"}`, "argument=before"},
 		{`{"all":"perhaps"}`, "argument=all"},
 	} {
+		r.later.Add(int64(complaintEvery))
 		_, err := r.json(t, "forget", tt.args)
 		wantStatus(t, err, ubus.StatusInvalidArgument)
 		if log := r.log.take(); got != nil || strings.Count(log, "\n") != 1 || !strings.Contains(log, tt.log) {
@@ -275,7 +283,6 @@ func TestForget(t *testing.T) {
 		}
 	}
 }
-		r.later.Add(int64(complaintEvery))
 
 // TestWhoIsMeant: whose flows a word of the owner's finds, and how they are told apart.
 func TestWhoIsMeant(t *testing.T) {

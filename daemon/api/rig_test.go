@@ -211,6 +211,11 @@ func aFlow(ago time.Duration, change func(*flow.Flow)) flow.Flow {
 	return f
 }
 
+// leftOut says that 10+20 bytes of a client were left out so long before now.
+func leftOut(ago time.Duration, m client.MAC, why flow.Fate) flow.Flow {
+	return flow.Flow{State: flow.LeftOut, Fate: why, Client: m, Start: testNow.Add(-ago).UnixMilli(), Sent: 10, Recvd: 20}
+}
+
 // recorder is a store that notes what it is asked.
 type recorder struct {
 	mu      sync.Mutex
@@ -237,6 +242,8 @@ func (r *recorder) Summary(_ context.Context, q store.SummaryQuery) ([]store.Sum
 	r.summary = &q
 	return nil, store.Count{}, r.err
 }
+
+func (r *recorder) LeftOut(context.Context, int64) ([]store.LeftOut, error) { return nil, r.err }
 
 func (r *recorder) Totals(_ context.Context, since int64) (map[client.ID]store.Total, error) {
 	r.mu.Lock()

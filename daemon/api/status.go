@@ -24,6 +24,7 @@ type Status struct {
 	Suricata   SuricataStatus
 	Events     EventStatus
 	Flows      FlowStatus
+	LeftOut    []store.LeftOut // of all clients together, by day and why
 	Database   DatabaseStatus
 	Archive    ArchiveStatus
 	Backup     BackupStatus
@@ -204,6 +205,7 @@ func (a *API) status(ctx context.Context, _ ubus.Table, b *ubus.Builder) error {
 	s.Suricata.append(b)
 	s.Events.append(b)
 	s.Flows.append(b)
+	a.appendLeftOut(b, s.LeftOut)
 	s.Database.append(b)
 	s.Archive.append(b)
 	s.Backup.append(b)

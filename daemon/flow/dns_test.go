@@ -228,7 +228,7 @@ func TestPort53Excluded(t *testing.T) {
 	moved(e, 10, 70000)
 	k.after(3 * time.Second)
 	k.end(e)
-	k.expect(t, "a client that is left out")
+	k.expect(t, "a client that is left out", "left out excluded_client "+phoneMAC+" 10+70000")
 	if n := k.Connections()[slices.IndexFunc(k.Connections(), func(c Count) bool { return c.Fate == ExcludedClient })].Events; n != 1 {
 		t.Errorf("%d connections of clients that are left out", n)
 	}

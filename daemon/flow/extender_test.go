@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"maps"
 	"net/netip"
 	"regexp"
 	"strings"
@@ -85,8 +86,12 @@ func TestOwnerBehindExtender(t *testing.T) {
 	clients := behindExtender(true)
 	tab, got := newTable(clients, policy)
 	play(t, tab, strings.NewReader(phone.end()+"\n"+laptop.end()))
-	if len(*got) != 1 || (*got)[0].Client != mac(phoneMAC) {
+	if flows := withoutLeftOut(*got); len(flows) != 1 || flows[0].Client != mac(phoneMAC) {
 		t.Errorf("by events: %+v", *got)
+	}
+	left := map[string]uint64{"excluded_client " + laptopMAC: 6000}
+	if sums := leftOutOf(*got); !maps.Equal(sums, left) {
+		t.Errorf("by events %v are left out, want %v", sums, left)
 	}
 	if clients.seen[mac(phoneMAC)] == 0 || len(clients.seen) != 1 {
 		t.Errorf("seen: %v", clients.seen)
@@ -101,8 +106,12 @@ func TestOwnerBehindExtender(t *testing.T) {
 	// The frames' MAC changes nothing.
 	play(t, k.Table, strings.NewReader(phone.tls(`"sni":"a.example"`)+"\n"+laptop.tls(`"sni":"b.example"`)))
 	k.after(3 * time.Second)
-	if len(*k.got) != 1 || (*k.got)[0].Client != mac(phoneMAC) || (*k.got)[0].Name != "a.example" {
+	if flows := withoutLeftOut(*k.got); len(flows) != 1 || flows[0].Client != mac(phoneMAC) || flows[0].Name != "a.example" {
 		t.Errorf("by the kernel: %+v", *k.got)
+	}
+	left["excluded_client "+laptopMAC] = 1100
+	if sums := leftOutOf(*k.got); !maps.Equal(sums, left) {
+		t.Errorf("by the kernel %v are left out, want %v", sums, left)
 	}
 }
 
@@ -131,7 +140,7 @@ func TestOwnerIsKnownLater(t *testing.T) {
 	for _, f := range *k.got {
 		states[f.State] = f.Client
 	}
-	if len(*k.got) != 2 || states[Running] != mac(phoneMAC) {
+	if len(*k.got) != 3 || states[Running] != mac(phoneMAC) || states[LeftOut] != mac(laptopMAC) {
 		t.Errorf("after: %+v", *k.got)
 	}
 	if _, ok := states[Void]; !ok {

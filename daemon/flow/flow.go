@@ -37,12 +37,13 @@ const (
 // State tells where a record stands.
 type State uint8
 
-// The states. Those after Whole belong to records that are made more than once,
-// of a connection that Track tells apart; the last of them holds.
+// The states. Those after Whole but LeftOut belong to records that are made more than
+// once, of a connection that Track tells apart; the last of them holds.
 const (
 	Whole   State = iota // the connection has ended, and this is all of it
 	Running              // it goes on
 	Over                 // it has ended; the kernel may still count what comes late
+	LeftOut              // bytes of a client that are not recorded, and Fate says why; of no connection alone
 	Done                 // nothing of the record will change; only Track.Key is given
 	Void                 // it is not to be recorded: what was recorded is deleted; likewise
 	Cut                  // what it moved until End is forgotten; only Track.ID and the counters are given
@@ -63,6 +64,7 @@ type Flow struct {
 	Interface   string // the bridge it was seen on
 	Sent, Recvd uint64 // bytes, as seen from the client
 	State       State
+	Fate        Fate  // of LeftOut alone
 	Track       Track // of Whole, only the hour
 }
 

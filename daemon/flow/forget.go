@@ -53,7 +53,7 @@ func (t *Table) Forget(now int64, match func(*Flow) bool) (records int64) {
 			t.record(Flow{State: Cut, End: now, Track: Track{ID: c.id, RawSent: c.raw[0], RawRecvd: c.raw[1]}})
 		}
 		c.hour, c.before = t.Hour(c.start), [2]uint64{}
-		c.seen, c.named = [2]uint64{}, 0
+		c.seen, c.named, c.left = [2]uint64{}, 0, [2]uint64{}
 	}
 	for _, k := range t.ended.Keys() {
 		p, _ := t.ended.Peek(k)
@@ -89,6 +89,7 @@ func (t *Table) Forget(now int64, match func(*Flow) bool) (records int64) {
 		t.forgotten = t.forgotten[1:]
 	}
 	t.forgotten = append(t.forgotten, forgetting{match, now})
+	t.tellLeftOut()
 	t.flush()
 	return records
 }

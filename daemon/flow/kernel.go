@@ -144,6 +144,7 @@ type tracked struct {
 	hour          int64     // in which bytes last moved
 	before        [2]uint64 // bytes until the hour began
 	named         uint64    // bytes that count as named
+	left          [2]uint64 // bytes that were counted as left out, or may have been by an earlier run
 	seen          [2]uint64 // bytes that Suricata counted
 	suricata      uint64    // the number that Suricata has for it; 0 if not known
 	first         int64     // Unix ms, of the first packet that it told of under that number
@@ -369,8 +370,11 @@ func (t *Table) begin(kind conntrack.Kind, e *conntrack.Entry, at time.Time) *tr
 	} else if start := e.Start / 1e6; e.Start > 0 && start <= c.start && (start >= plausible || c.start < plausible) {
 		c.start = start
 	}
+	if kind == conntrack.Listed && k.since == 0 && !again {
+		c.left, _ = counters(&c, e)
+	}
 	if f, ok := k.cuts[c.id]; ok && kind != conntrack.New && e.Start/1e6 <= f.at {
-		c.raw, c.base = f.raw, [2]uint64{-f.raw[0], -f.raw[1]}
+		c.raw, c.base, c.left = f.raw, [2]uint64{-f.raw[0], -f.raw[1]}, [2]uint64{}
 		c.start = max(c.start, f.at)
 		c.from = c.start
 		delete(k.cuts, c.id)
@@ -503,6 +507,9 @@ func (t *Table) grown(c *tracked, old [2]uint64, at time.Time, begun int64) {
 		for _, iface := range []string{c.iface, c.far} {
 			t.coverage.add(iface, s, moved, named, begun)
 		}
+	}
+	if isExclusion(c.fate) {
+		t.omit(c, c.fate)
 	}
 	t.touch(c)
 }
@@ -659,7 +666,7 @@ func (t *Table) DumpEnds(at time.Time, whole bool) {
 		if c.ended || !c.dirty {
 			continue
 		}
-		if !c.answered || !c.over && k.began.UnixMilli()-c.start < shownAfter {
+		if !worth(c.answered, c.total()) || !c.over && k.began.UnixMilli()-c.start < shownAfter {
 			left = append(left, c)
 			continue
 		}
@@ -668,6 +675,7 @@ func (t *Table) DumpEnds(at time.Time, whole bool) {
 	clear(k.changed[len(left):])
 	k.changed = left
 	t.lingered(at, false)
+	t.tellLeftOut()
 	t.flush()
 }
 
@@ -684,6 +692,8 @@ func (t *Table) Suspend() {
 			t.write(c, false)
 		}
 	}
+	t.tellLeftOut()
+	t.cutLeftOut()
 	t.flush()
 	t.suspended = true
 }
@@ -710,7 +720,7 @@ func (t *Table) Inactive() {
 func (t *Table) write(c *tracked, final bool) {
 	c.dirty = false
 	total := c.total()
-	if c.fate != Recorded || !c.answered || total[0] == 0 || total[1] == 0 {
+	if c.fate != Recorded || !worth(c.answered, total) {
 		return
 	}
 	// Whose it is may have shown only since it began.
@@ -765,6 +775,9 @@ func (t *Table) void(c *tracked, fate Fate) {
 	}
 	c.fate = fate
 	c.dirty = false
+	if isExclusion(fate) {
+		t.omit(c, fate)
+	}
 }
 
 // leave leaves the counting of a connection to Suricata.
@@ -783,11 +796,13 @@ func (t *Table) uncounted(c *tracked) {
 	switch {
 	case c.written:
 		t.record(Flow{State: Done, Track: Track{Key: c.serial}})
-	case c.fate == Recorded && c.seen[0] > 0 && c.seen[1] > 0:
+	case c.fate == Recorded && worth(true, c.seen):
 		f := t.flow(c)
 		f.Sent, f.Recvd, f.State = c.seen[0], c.seen[1], Whole
-		if t.excluded(&f) == Recorded {
+		if fate := t.excluded(&f); fate == Recorded {
 			t.record(f)
+		} else {
+			t.leaveOut(&f, fate)
 		}
 	case c.suricata != 0 && c.pending != (pending{}):
 		t.pending.Add(c.suricata, c.pending)
@@ -833,12 +848,16 @@ func (t *Table) last(c *tracked) {
 	if before && c.written {
 		t.record(Flow{State: Done, Track: Track{Key: c.serial}})
 	}
-	t.counters.conn[t.fateOf(c)].Add(1)
+	fate := t.fateOf(c)
+	t.counters.conn[fate].Add(1)
+	if total := c.total(); fate == Unanswered && total[0]+total[1] >= leastUnheard {
+		t.omit(c, fate)
+	}
 }
 
 // fateOf is what becomes of a connection, as it stands.
 func (t *Table) fateOf(c *tracked) Fate {
-	if total := c.total(); c.fate == Recorded && (!c.answered || total[0] == 0 || total[1] == 0) {
+	if c.fate == Recorded && !worth(c.answered, c.total()) {
 		return Unanswered
 	}
 	return c.fate
@@ -988,7 +1007,7 @@ func (t *Table) Running() int64 {
 	defer t.mu.Unlock()
 	n := int64(0)
 	for _, c := range t.kernel.conns {
-		if c.fate == Recorded && c.answered && !c.over {
+		if c.fate == Recorded && worth(c.answered, c.total()) && !c.over {
 			n++
 		}
 	}

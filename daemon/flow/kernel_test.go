@@ -109,9 +109,11 @@ func (k *kernelOf) forget(e *conntrack.Entry) {
 func (k *kernelOf) take() []string {
 	var out []string
 	for _, f := range *k.got {
-		states := [...]string{"whole", "running", "over", "done", "void", "cut"}
+		states := [...]string{"whole", "running", "over", "left out", "done", "void", "cut"}
 		s := states[f.State]
-		if f.State < Done {
+		if f.State == LeftOut {
+			s += fmt.Sprintf(" %s %s %d+%d", f.Fate, f.Client, f.Sent, f.Recvd)
+		} else if f.State < Done {
 			s += fmt.Sprintf(" %s %d/%d %q %d+%d", f.Direction, f.Port, f.Proto, f.Name, f.Sent, f.Recvd)
 			if f.Track.Hour > 0 {
 				s += fmt.Sprintf(" (%d+%d)", f.Track.HourSent, f.Track.HourRecvd)
@@ -761,11 +763,11 @@ func TestExcluded(t *testing.T) {
 	play(t, k.Table, strings.NewReader(browse.tls(`"sni":"secret.example.org"`)))
 	moved(e, 1, 2)
 	k.after(3 * time.Second)
-	k.expect(t, "with its name", "void")
+	k.expect(t, "with its name", "void", "left out excluded_hostname "+phoneMAC+" 11+22")
 	moved(e, 1, 2)
 	k.after(3 * time.Second)
 	k.end(e)
-	k.expect(t, "afterwards")
+	k.expect(t, "afterwards", "left out excluded_hostname "+phoneMAC+" 1+2")
 
 	other := k.add(kernelConn(2, TCP, "192.168.1.10:50009", https))
 	moved(other, 10, 20)
@@ -775,14 +777,14 @@ func TestExcluded(t *testing.T) {
 	k.expect(t, "the client is left out", "void")
 	moved(other, 10, 20)
 	k.after(3 * time.Second)
-	k.expect(t, "and stays so")
+	k.expect(t, "and stays so", "left out excluded_client "+phoneMAC+" 20+40")
 
 	k.SetPolicy(Policy{Interfaces: []string{"br-lan"}, ExcludePeers: map[netip.Addr]bool{
 		netip.MustParseAddr("192.168.1.99"): true, netip.MustParseAddr("192.168.1.10"): true}})
 	peer := k.add(kernelConn(3, TCP, "192.168.1.99:50000", https))
 	moved(peer, 10, 20)
 	k.after(3 * time.Second)
-	k.expect(t, "a client without a MAC, which is left out")
+	k.expect(t, "a client without a MAC, which is left out", "left out excluded_client  10+20")
 	known := k.add(kernelConn(4, TCP, "192.168.1.10:50010", https))
 	moved(known, 10, 20)
 	k.after(3 * time.Second)

@@ -93,6 +93,7 @@ type Table struct {
 	gateways  map[client.MAC]bool
 	tails     *simplelru.LRU[key, *tailed] // flows that Suricata counted, to which something may be added
 	forgotten []forgetting
+	leftOut   map[omission]omitted // since it was last told
 	set       clockSet
 	batch     []Flow
 	buf       []byte
@@ -176,6 +177,7 @@ func (t *Table) Event(ev *suricata.Event) {
 func (t *Table) Flush() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.tellLeftOut()
 	t.flush()
 }
 
@@ -406,7 +408,9 @@ func (t *Table) own(ev *suricata.Event) Fate {
 		return OtherInterface
 	case t.tail(ev):
 		return Recorded
-	case ev.Flow.BytesToServer == 0 || ev.Flow.BytesToClient == 0:
+	}
+	moved, packets := [2]uint64{ev.Flow.BytesToServer, ev.Flow.BytesToClient}, ev.Flow.PktsToServer+ev.Flow.PktsToClient
+	if !worth(true, moved) {
 		return Unanswered
 	}
 	inside, fate := t.inside(ev)
@@ -426,10 +430,12 @@ func (t *Table) own(ev *suricata.Event) Fate {
 		f.Sent, f.Recvd = f.Recvd, f.Sent
 		here, there = there, here
 	}
+	if a := f.ClientAddr; a.IsUnspecified() || a.IsMulticast() || a == broadcast {
+		return Unanswered // nobody's address: whoever asks all for one of its own
+	}
 	f.Direction, f.Port = opened(ev, inside, here, there)
-	packets := ev.Flow.PktsToServer + ev.Flow.PktsToClient
-	moved := netBytes(f.Sent+f.Recvd, packets)
-	if isDNS(f.App, f.Direction, here, there) && !ev.Unrecognised && !exceedsDNS(moved, packets) {
+	net := netBytes(f.Sent+f.Recvd, packets)
+	if isDNS(f.App, f.Direction, here, there) && !ev.Unrecognised && !exceedsDNS(net, packets) {
 		return DNSFlow
 	}
 	f.Client = t.macOf(f.Client, f.Interface, f.ClientAddr)
@@ -438,6 +444,7 @@ func (t *Table) own(ev *suricata.Event) Fate {
 	}
 	f.Name, f.Source = t.nameOf(p, &f, tuple{f.ClientAddr, f.Remote, here, there, f.Proto}, ev.Midstream || f.Proto == UDP, string(ev.Flow.State) == "closed")
 	if fate := t.excluded(&f); fate != Recorded {
+		t.leaveOut(&f, fate)
 		return fate
 	}
 	if t.wasForgotten(&f) {
@@ -446,7 +453,7 @@ func (t *Table) own(ev *suricata.Event) Fate {
 	if !f.Client.IsZero() {
 		t.clients.Seen(f.Client, f.ClientAddr, f.Interface, f.End)
 	}
-	t.coverage.add(f.Interface, recorded, moved, f.Source.Named(), f.Start)
+	t.coverage.add(f.Interface, recorded, net, f.Source.Named(), f.Start)
 	t.expectTail(ev, &f)
 	t.record(f)
 	if t.kernel.timeouts != (conntrack.Timeouts{}) {

@@ -154,7 +154,7 @@ func TestCaptures(t *testing.T) {
 		if f.State == Done { // to which no tail was added
 			continue
 		}
-		if f.End < f.Start || f.Sent == 0 || f.Recvd == 0 || !f.Remote.IsValid() || !f.ClientAddr.IsValid() {
+		if f.End < f.Start || !worth(true, [2]uint64{f.Sent, f.Recvd}) || f.ClientAddr == broadcast || !f.Remote.IsValid() || !f.ClientAddr.IsValid() {
 			t.Errorf("not a flow: %+v", f)
 		}
 	}

@@ -3,6 +3,7 @@ package show
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,18 +37,53 @@ func (c *command) clients(ctx context.Context, args []string) error {
 		_, err := c.out.Write(append(appendJSON(nil, clients), '\n'))
 		return err
 	}
-	t := newTable(c.out, "no devices seen yet", "name", "MAC", "vendor", "address", "interface", "first seen", "last seen", "sent", "recvd")
+	heading := []string{"name", "MAC", "vendor", "address", "interface", "first seen", "last seen", "sent", "recvd"}
+	leaves := slices.ContainsFunc(clients, func(v any) bool {
+		row, _ := v.(ubus.Table)
+		_, left := row.Array("left_out")
+		return left
+	})
+	if leaves {
+		heading = append(heading, "left out")
+	}
+	t := newTable(c.out, "no devices seen yet", heading...)
 	for _, v := range clients {
 		row, _ := v.(ubus.Table)
-		t.add(c.clientCells(row)...)
+		cells := c.clientCells(row)
+		if leaves {
+			cells = append(cells, size(leftOut(row, func(day, _ string) bool { return day == c.day(c.now.Unix()) })))
+		}
+		t.add(cells...)
 	}
 	if err := t.end(); err != nil {
 		return err
+	}
+	if leaves {
+		if _, err := c.out.WriteString("left out: bytes of today that are not recorded (pakon status says why)\n"); err != nil {
+			return err
+		}
 	}
 	if truncated, _ := reply.Bool("truncated"); truncated {
 		_, err = c.out.WriteString("... and more than one answer can hold\n")
 	}
 	return err
+}
+
+// leftOut is the sum of the bytes in a reply that were left out on certain days for
+// certain reasons.
+func leftOut(t ubus.Table, want func(day, why string) bool) (bytes int64) {
+	list, _ := t.Array("left_out")
+	for _, v := range list {
+		row, _ := v.(ubus.Table)
+		day, _ := row.String("day")
+		why, _ := row.String("why")
+		sent, _ := row.Int("sent")
+		recvd, _ := row.Int("recvd")
+		if want(day, why) {
+			bytes += sent + recvd
+		}
+	}
+	return bytes
 }
 
 func (c *command) clientCells(t ubus.Table) []string {

@@ -173,7 +173,7 @@ func TestQueries(t *testing.T) {
 		{"-m 00:01:02:03:04:05 -m Laptop", `{"mac":["00:01:02:03:04:05","Laptop"],` + tail},
 		{"--mac=Laptop", `{"mac":["Laptop"],` + tail},
 		{"-H example.org --hostname example.net -Hexample.com", `{"hostname":["example.org","example.net","example.com"],` + tail},
-		{"--no-filter", `{"filter":false,` + tail},
+		{"--no-filter", `{"filter":false,"aggregate":false,"sort":"time","limit":1000}`},
 		{"--direction in", `{"direction":"in",` + tail},
 		{"--sort -sent", `{"aggregate":false,"sort":"-sent","limit":1000,"count":true}`},
 		{"-A", `{"aggregate":true,"sort":"total","limit":1000,"count":true}`},
@@ -439,6 +439,24 @@ func TestClientsFormats(t *testing.T) {
 			t.Errorf("%v: status %d, stderr %q", args, status, errOut)
 		}
 		golden(t, name, out)
+	}
+}
+
+// What is not recorded of devices has a column, where there is something.
+func TestClientsLeftOut(t *testing.T) {
+	r := newRig(t, func(string, ubus.Table) (ubus.Table, ubus.Status) {
+		today := time.Now().In(timespec.Location("")).Format(time.DateOnly)
+		return fromJSON(t, `{"clients":[
+			{"mac":"00:01:02:03:04:05","name":"laptop","sent":1,"recvd":2,"left_out":[{"day":"2020-01-01","why":"unanswered","sent":7,"recvd":0},
+				{"day":"`+today+`","why":"excluded_client","sent":1048576,"recvd":1048576},{"day":"`+today+`","why":"unanswered","sent":1048576,"recvd":0}]},
+			{"mac":"00:01:02:03:04:06","name":"tv","sent":3,"recvd":4}]}`), ubus.StatusOK
+	})
+	_, out, _ := r.run(t, "clients")
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	for i, want := range map[int]string{0: "| left out|", 2: "|   3MiB  |", 3: "|   0B    |", 4: "left out: bytes of today that are not recorded (pakon status says why)"} {
+		if i >= len(lines) || !strings.HasSuffix(lines[i], want) {
+			t.Errorf("clients prints\n%s\nwant %q at the end of line %d", out, want, i+1)
+		}
 	}
 }
 

@@ -75,6 +75,7 @@ func (s *statusText) write(t ubus.Table) {
 	if flows, ok := t.Table("flows"); ok {
 		s.flows(flows)
 	}
+	s.leftOut(t)
 	if database, ok := t.Table("database"); ok {
 		s.database(database)
 	}
@@ -288,6 +289,26 @@ func (s *statusText) flows(t ubus.Table) {
 		parts = append(parts, "from "+dateTime(oldest, s.loc)+" to "+dateTime(newest, s.loc))
 	}
 	s.line("Flows", "%s", strings.Join(parts, ", "))
+}
+
+// leftOut tells how much was not recorded, by reason.
+func (s *statusText) leftOut(t ubus.Table) {
+	now, _ := t.Int("time")
+	today := time.Unix(now, 0).In(s.loc).Format(time.DateOnly)
+	label := "Left out"
+	for _, l := range []struct{ why, text string }{
+		{"excluded_client", "of excluded devices"},
+		{"excluded_hostname", "to excluded names"},
+		{"unanswered", "that nobody answered"},
+	} {
+		all := leftOut(t, func(_, why string) bool { return why == l.why })
+		if all == 0 {
+			continue
+		}
+		of := leftOut(t, func(day, why string) bool { return why == l.why && day == today })
+		s.line(label, "%s %s today, %s in a month", strings.TrimSpace(size(of)), l.text, strings.TrimSpace(size(all)))
+		label = ""
+	}
 }
 
 func (s *statusText) database(t ubus.Table) {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -74,6 +75,7 @@ func addrBytes(a netip.Addr) []byte {
 // writer is the one connection that writes, and what it remembers.
 type writer struct {
 	mu         sync.Mutex
+	location   func() *time.Location
 	db         *sql.DB
 	conn       *sql.Conn
 	insertOne  driver.Stmt

@@ -77,8 +77,15 @@ func (s *Store) takeUp(ctx context.Context, a *archive) error {
 			days[from.UnixMilli()] += i.Size
 		}
 	}
+	out, err := readLeftOut(ctx, a.write, 0)
+	if err != nil {
+		return fmt.Errorf("read what was left out in %s: %w", a.path, err)
+	}
 	s.w.mu.Lock()
 	err = s.w.transaction(ctx, func() error {
+		if err := takeLeftOut(ctx, s.w.conn, out); err != nil {
+			return err
+		}
 		for d, n := range days {
 			if _, err := s.w.conn.ExecContext(ctx, "INSERT INTO written VALUES (?, ?) ON CONFLICT DO UPDATE SET bytes = max(bytes, excluded.bytes)", d, n); err != nil {
 				return err

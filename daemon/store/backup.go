@@ -25,13 +25,17 @@ type BackupRun struct {
 }
 
 // Backup writes what is new in live since the last backup to the disk, or all of
-// it if there is none. What it wrote is on the disk when it returns. Parts of
+// it if there is none, and has the archive know what was left out. What it wrote is on the disk when it returns. Parts of
 // the backup that hold nothing but what the archive has are removed.
 func (s *Store) Backup(ctx context.Context) (run BackupRun, err error) {
 	s.running.Lock()
 	defer s.running.Unlock()
 	began := time.Now()
-	run, err = s.backup(ctx)
+	if run, err = s.backup(ctx); err == nil {
+		var written int64
+		written, err = s.keepLeftOut(ctx)
+		run.Written += written
+	}
 	run.Took = time.Since(began)
 	s.noteBackup(run, err)
 	if err != nil {

@@ -131,6 +131,12 @@ func (s *Store) forgetLive(ctx context.Context, what Forgetting) (deleted int64,
 			return deleted, err
 		}
 	}
+	s.w.mu.Lock()
+	err = s.w.transaction(context.WithoutCancel(ctx), func() error { return forgetLeftOut(ctx, s.w.conn, what) })
+	s.w.mu.Unlock()
+	if err != nil {
+		return deleted, err
+	}
 	return deleted, s.scrubLive(ctx)
 }
 
@@ -288,8 +294,10 @@ func (s *Store) forgetArchived(ctx context.Context, a *archive, what Forgetting)
 		if what.All {
 			statement += "; DELETE FROM sums"
 		}
-		_, err := c.ExecContext(ctx, statement)
-		return err
+		if _, err := c.ExecContext(ctx, statement); err != nil {
+			return err
+		}
+		return forgetLeftOut(ctx, c, what)
 	}); err != nil {
 		return r.run.Expired, fmt.Errorf("delete from archive %s: %w", a.path, err)
 	}

@@ -615,6 +615,9 @@ func (r *archiver) expire(ctx context.Context) error {
 		return nil
 	}
 	due := max(r.old(r.config.Keep), 0)
+	if err := r.s.expireLeftOut(ctx, due); err != nil {
+		return err
+	}
 	metas, err := r.a.metas(ctx, r.a.write, 0, due<<idShift)
 	if err != nil {
 		return err

@@ -295,7 +295,7 @@ func (s *Store) openWriter(ctx context.Context) error {
 		return err
 	}
 	db.SetMaxOpenConns(1)
-	s.w.db = db
+	s.w.db, s.w.location = db, s.location
 	if s.w.conn, err = db.Conn(ctx); err != nil {
 		return err
 	}

@@ -237,14 +237,20 @@ func (f Filter) whose(c *condition) {
 	if len(f.Clients) > 0 {
 		var either condition
 		for _, who := range f.Clients {
-			if who == (client.ID{}) {
-				either.and("length(client) <> 6")
-			} else {
-				either.and("client = ?", endpoint{mac: who.MAC, address: who.Addr}.owner())
-			}
+			either.ofClient(who)
 		}
 		c.and("f.endpoint IN (SELECT id FROM endpoints WHERE "+either.or()+")", either.args...)
 	}
+}
+
+// ofClient adds that the column client is a client's; the zero one stands for all
+// without a MAC.
+func (c *condition) ofClient(who client.ID) {
+	if who == (client.ID{}) {
+		c.and("length(client) <> 6")
+		return
+	}
+	c.and("client = ?", ownerOf(who))
 }
 
 func (c *condition) or() string { return strings.Join(c.sql, " OR ") }

@@ -16,6 +16,9 @@ func (s *Store) Shift(ctx context.Context, from, to, by int64) error {
 	if to <= max(from, 0) || by == 0 {
 		return nil
 	}
+	if err := s.shiftLeftOut(context.WithoutCancel(ctx), max(from, 0), to, by); err != nil {
+		return err
+	}
 	for at := max(from, 0) << idShift; ; {
 		next, err := s.shiftSlice(context.WithoutCancel(ctx), at, to, by)
 		if err != nil {

@@ -124,6 +124,9 @@ func (t *tracker) runs(id int64) bool {
 // several hours. It returns by how many the flows became more.
 func (w *writer) put(ctx context.Context, f *flow.Flow, batch int64) (more int64, err error) {
 	t := &w.tracker
+	if f.State == flow.LeftOut {
+		return 0, w.leaveOut(ctx, f)
+	}
 	id := int64(0)
 	if f.State != flow.Whole {
 		id = t.row(f.Track.Key)

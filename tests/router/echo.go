@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"syscall"
 	"time"
 )
 
@@ -68,4 +69,25 @@ func (c *Client) AskOften(ctx context.Context, network string, to netip.AddrPort
 		}
 	}
 	return string(b[:got]), nil
+}
+
+// Send sends at least so many bytes to a UDP port and waits for no answer: that
+// nobody listens there is no error.
+func (c *Client) Send(ctx context.Context, to netip.AddrPort, bytes int) (err error) {
+	conn, err := c.dial(ctx, "udp", to)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	if err := conn.SetDeadline(time.Now().Add(timeout)); err != nil {
+		return err
+	}
+	for b := make([]byte, 1400); bytes > 0; {
+		n, err := conn.Write(b)
+		if err != nil && !errors.Is(err, syscall.ECONNREFUSED) {
+			return fmt.Errorf("%s sending to %v: %w", c, to, err)
+		}
+		bytes -= n
+	}
+	return nil
 }

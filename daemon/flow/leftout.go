@@ -1,0 +1,77 @@
+package flow
+
+import "pakon/daemon/client"
+
+const (
+	// unheard is how many bytes a connection may move before it is recorded though
+	// nobody answers: less is an attempt.
+	unheard = 1 << 20
+	// leastUnheard is how many bytes of a connection that is not recorded for want of
+	// an answer are counted for its client: less is noise, of which there may be much.
+	leastUnheard = 1 << 10
+	// maxLeftOut bounds the clients for which bytes are counted before they are told.
+	maxLeftOut = 256
+)
+
+// omission is whose bytes are not recorded, and why.
+type omission struct {
+	who client.ID
+	why Fate
+}
+
+// omitted is how many these were.
+type omitted struct {
+	sent, recvd uint64
+	at          int64 // Unix ms, when they last moved
+}
+
+// worth reports whether there is to be a record of what moved: both sides have
+// spoken, or one at length.
+func worth(answered bool, total [2]uint64) bool {
+	return answered && total[0] > 0 && total[1] > 0 || total[0]+total[1] > unheard
+}
+
+// leaveOut counts for a client what of its bytes is not recorded. Sent, Recvd, End
+// and whose it is are taken of f.
+func (t *Table) leaveOut(f *Flow, why Fate) {
+	if f.Sent+f.Recvd == 0 {
+		return
+	}
+	if t.leftOut == nil {
+		t.leftOut = make(map[omission]omitted)
+	}
+	k := omission{client.IDOf(f.Client, f.ClientAddr), why}
+	n := t.leftOut[k]
+	t.leftOut[k] = omitted{n.sent + f.Sent, n.recvd + f.Recvd, max(n.at, f.End)}
+	if len(t.leftOut) == maxLeftOut {
+		t.tellLeftOut()
+	}
+}
+
+// omit counts what of a connection is left out that was not counted yet.
+func (t *Table) omit(c *tracked, why Fate) {
+	total := c.total()
+	t.leaveOut(&Flow{Client: c.mac, ClientAddr: c.client.Addr(), Sent: total[0] - c.left[0], Recvd: total[1] - c.left[1], End: c.end}, why)
+	c.left = total
+}
+
+// isExclusion reports whether the owner does not want what has this fate recorded.
+func isExclusion(f Fate) bool { return f == ExcludedClient || f == ExcludedName }
+
+// tellLeftOut hands on what was left out since the last time.
+func (t *Table) tellLeftOut() {
+	for k, n := range t.leftOut {
+		t.record(Flow{State: LeftOut, Fate: k.why, Client: k.who.MAC, ClientAddr: k.who.Addr, Start: n.at, End: n.at, Sent: n.sent, Recvd: n.recvd})
+	}
+	clear(t.leftOut)
+}
+
+// cutLeftOut notes what was left out of connections that go on, so that a later run
+// does not count it again.
+func (t *Table) cutLeftOut() {
+	for _, c := range t.kernel.conns {
+		if isExclusion(c.fate) && c.raw != [2]uint64{} {
+			t.record(Flow{State: Cut, End: max(c.end, t.kernel.clock.UnixMilli()), Track: Track{ID: c.id, RawSent: c.raw[0], RawRecvd: c.raw[1]}})
+		}
+	}
+}
