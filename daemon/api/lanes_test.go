@@ -32,8 +32,14 @@ func (s *slowStore) Flows(ctx context.Context, _ store.Query) (store.Page, error
 	return store.Page{}, s.ask(ctx, "query")
 }
 
-func (s *slowStore) Summary(ctx context.Context, _ store.SummaryQuery) ([]store.SummaryRow, error) {
-	return nil, s.ask(ctx, "summary")
+func (s *slowStore) Count(context.Context, store.Filter) (wanted, hidden store.Count, err error) {
+	return wanted, hidden, nil
+}
+
+func (s *slowStore) LeftOut(context.Context, int64) ([]store.LeftOut, error) { return nil, nil }
+
+func (s *slowStore) Summary(ctx context.Context, _ store.SummaryQuery) ([]store.SummaryRow, store.Count, error) {
+	return nil, store.Count{}, s.ask(ctx, "summary")
 }
 
 func (s *slowStore) Totals(ctx context.Context, _ int64) (map[client.ID]store.Total, error) {

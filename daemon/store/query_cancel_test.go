@@ -33,7 +33,11 @@ func TestQueriesCancelled(t *testing.T) {
 	all := Filter{Out: true}
 	for name, ask := range map[string]func(context.Context) error{
 		"summary": func(ctx context.Context) error {
-			_, err := s.Summary(ctx, SummaryQuery{Filter: all, By: []string{"hostname"}})
+			_, _, err := s.Summary(ctx, SummaryQuery{Filter: all, By: []string{"hostname"}})
+			return err
+		},
+		"counted": func(ctx context.Context) error {
+			_, _, err := s.Count(ctx, all)
 			return err
 		},
 		"sorted": func(ctx context.Context) error {
