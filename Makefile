@@ -49,11 +49,9 @@ test: tools build lint
 test-suricata8:
 	@tests/suricata8
 
-# For arm nothing is run: not to optimize saves half of the time.
 lint:
 	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt: $$out"; exit 1; fi
 	$(PLAIN) $(GO) vet ./...
-	GOARCH=arm GOARM=7 $(PLAIN) $(GO) vet -gcflags='all=-N -l' ./daemon/... ./suricata/... ./ubus/... ./uci/... ./lists/...
 	$(PLAIN) $(GO) tool staticcheck ./...
 	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); else echo 'no shellcheck: scripts are not checked'; fi
 
