@@ -45,6 +45,8 @@ type kernel struct {
 	serial   uint64
 	past     *simplelru.LRU[key, past]
 	lost     int64                       // Unix ms: ends of connections that past had no room for
+	shed     int64                       // the same of those that the kernel may still know
+	crowds   [ranks]crowd                // conns by what is lost with them
 	turn     uint32                      // grows whenever all was told that had happened before
 	ask      func()                      // for the next turn
 	held     *simplelru.LRU[key, []held] // what Suricata told that may be of several; in the default zone
@@ -112,6 +114,7 @@ type network struct {
 // tracked is one connection of the kernel.
 type tracked struct {
 	pending
+	place          place
 	key            key
 	client, remote netip.AddrPort
 	id             uint32
@@ -160,8 +163,16 @@ type tracked struct {
 func (k *kernel) init() {
 	k.conns = make(map[key]*tracked)
 	var err error
-	if k.past, err = simplelru.NewLRU(maxPast, func(_ key, p past) { k.lost = max(k.lost, p.end) }); err != nil {
+	if k.past, err = simplelru.NewLRU(maxPast, func(_ key, p past) {
+		k.lost = max(k.lost, p.end)
+		if p.known {
+			k.shed = max(k.shed, p.end)
+		}
+	}); err != nil {
 		panic(err) // the size is positive
+	}
+	for i := range k.crowds {
+		k.crowds[i].shares = make(map[holder]*share)
 	}
 	k.ask = func() {}
 	k.zones, k.late = []uint16{0}, make(map[key]*tracked)
@@ -276,7 +287,9 @@ func (t *Table) Connection(k conntrack.Kind, e *conntrack.Entry, at time.Time) {
 			c.stop, c.exact = stop, true
 		}
 		t.finish(c)
+		return
 	}
+	t.kernel.put(c)
 }
 
 // is tells whether an entry is of the connection. The number does not tell it
@@ -350,17 +363,17 @@ func (t *Table) begin(kind conntrack.Kind, e *conntrack.Entry, at time.Time) *tr
 	c.key = keyOf(c.client, c.remote, c.proto)
 	c.key.zone = e.Zone
 	again := false
-	if p, ok := k.past.Get(c.key); ok && p.known && p.id == c.id && kind != conntrack.New && (e.Start == 0 || e.Start/1e6 <= p.end) {
+	p, ok := k.past.Get(c.key)
+	ok = ok && p.known && p.id == c.id && (e.Start == 0 || e.Start/1e6 <= p.end)
+	if kind != conntrack.New && (ok || k.wasShed(e, at)) {
 		// It was followed, and then left out for a while: what it moved until now
 		// is not to be recorded (again).
 		if again = kind == conntrack.Listed && !e.Over(); !again {
 			return nil
 		}
 	}
-	if len(k.conns) >= maxConns {
-		if kind != conntrack.Listed { // which it is again and again
-			t.counters.unfollowed.Add(1)
-		}
+	c.mac = t.macOf(client.MAC{}, c.iface, c.client.Addr())
+	if !t.makeRoom(&c, kind, e) {
 		return nil
 	}
 	c.start = at.UnixMilli()
@@ -389,7 +402,6 @@ func (t *Table) begin(kind conntrack.Kind, e *conntrack.Entry, at time.Time) *tr
 	if c.fate == Recorded && c.isDNS() {
 		c.fate = DNSFlow
 	}
-	c.mac = t.macOf(client.MAC{}, c.iface, c.client.Addr())
 	if c.fate == Recorded && t.policy.Load().ExcludeMACs[c.mac] {
 		c.fate = ExcludedClient
 	}
@@ -399,6 +411,16 @@ func (t *Table) begin(kind conntrack.Kind, e *conntrack.Entry, at time.Time) *tr
 		t.connects(c.mac, c.iface, c.client.Addr(), c.remote.Addr())
 	}
 	return &c
+}
+
+// wasShed reports whether an entry may be of a connection that was followed and is
+// not even in past any more.
+func (k *kernel) wasShed(e *conntrack.Entry, at time.Time) bool {
+	start := e.Start / 1e6
+	if start == 0 { // the kernel does not tell
+		start = at.Add(-k.timeouts.TimeWait).UnixMilli()
+	}
+	return k.shed != 0 && start <= k.shed
 }
 
 // networkOf is the monitored interface on whose network an address is, "" if it
@@ -601,7 +623,7 @@ func (t *Table) shift(last, by int64) {
 				}
 			}
 		}
-		k.lost = t.set.moved(k.lost)
+		k.lost, k.shed = t.set.moved(k.lost), t.set.moved(k.shed)
 		for _, id := range k.past.Keys() {
 			p, _ := k.past.Peek(id)
 			p.end, p.until = t.set.moved(p.end), t.set.moved(p.until)
@@ -865,8 +887,12 @@ func (t *Table) fateOf(c *tracked) Fate {
 
 // drop follows a connection no more.
 func (t *Table) drop(c *tracked) {
+	k := &t.kernel
+	if c.place.share != nil {
+		k.crowds[c.place.rank].remove(c)
+	}
 	c.ended = true
-	delete(t.kernel.conns, c.key)
+	delete(k.conns, c.key)
 }
 
 // lastPacket is when a connection that the kernel has forgotten last moved
@@ -1066,6 +1092,7 @@ func (t *Table) Adopt(flows []Flow) {
 			}
 		}
 		k.conns[c.key] = c
+		k.put(c)
 	}
 	t.keepOut()
 	t.flush()

@@ -901,16 +901,6 @@ func TestCoverageOfSuricata(t *testing.T) {
 	}
 }
 
-func TestConnectionsAreBounded(t *testing.T) {
-	k := newKernelTable(t, Policy{})
-	for i := range maxConns + 100 {
-		k.add(kernelConn(uint32(i+1), TCP, fmt.Sprintf("192.168.1.10:%d", 1+i%65000), fmt.Sprintf("203.0.113.%d:443", 80+i/65000)))
-	}
-	if n := len(k.kernel.conns); n != maxConns || k.Unfollowed() != 100 {
-		t.Errorf("%d are followed, %d are not", n, k.Unfollowed())
-	}
-}
-
 func BenchmarkDump(b *testing.B) {
 	tab, _ := newTable(home(), Policy{Interfaces: []string{"br-lan"}})
 	entries := make([]conntrack.Entry, 5000)
