@@ -5,6 +5,7 @@ import (
 	"iter"
 	"math"
 	"net/netip"
+	"slices"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
@@ -12,7 +13,9 @@ import (
 const (
 	maxChain      = 16        // CNAMEs followed in one answer
 	maxCandidates = 3         // names remembered for one address of one client
-	maxClients    = 512       // remembered; the one longest without a question goes first
+	maxClients    = 512       // remembered, see makePlace
+	latecomers    = 128       // of the clients that came last, one goes first
+	settleTime    = 3600      // seconds from its first answer after which a client that asks is no newcomer
 	maxAliases    = 1024      // CNAMEs remembered between the events of one answer
 	maxResolvers  = 32        // clients that may ask for others
 	minTTL        = 60        // seconds; programs keep an address at least this long
@@ -31,12 +34,16 @@ type Record struct {
 // Memory holds the DNS answers that the clients received: per client and
 // address the names that were asked for. It is bounded: when it is full, the
 // client with the most addresses loses those that it has not used longest, so
-// that none can make it forget what it knows of the others. It is not safe for
-// concurrent use.
+// that none can make it forget what it knows of the others. Nor can many that are
+// made up: who has asked for less than an hour is a newcomer, and newcomers have at
+// most half of it if others need the rest, of which the latest go first. It is not
+// safe for concurrent use.
 type Memory struct {
 	size      int // most pairs of client and address
 	pairs     int
-	clients   *simplelru.LRU[Client, *addresses]
+	clients   *simplelru.LRU[Client, *asker]
+	newcomers []*asker // in the order in which they came
+	newPairs  int      // of newcomers
 	aliases   *simplelru.LRU[alias, string]
 	resolvers *simplelru.LRU[Client, *resolver]
 	nat64     nat64
@@ -51,6 +58,14 @@ type Client [16]byte
 
 // addresses are the names of one client's addresses.
 type addresses = simplelru.LRU[[16]byte, *candidates]
+
+// asker is a client with what it was told.
+type asker struct {
+	*addresses
+	client      Client
+	first, last uint32 // answers, in Unix seconds
+	newcomer    bool
+}
 
 type alias struct {
 	client Client
@@ -74,7 +89,7 @@ type candidates [maxCandidates]candidate // latest answer first; "" ends it
 func NewMemory(size int, intern *Interner) *Memory {
 	m := &Memory{size: size, intern: intern}
 	var err error
-	if m.clients, err = simplelru.NewLRU(maxClients, func(_ Client, a *addresses) { m.pairs -= a.Len() }); err != nil {
+	if m.clients, err = simplelru.NewLRU[Client, *asker](maxClients, nil); err != nil {
 		panic(err) // maxClients is positive
 	}
 	if m.aliases, err = simplelru.NewLRU[alias, string](maxAliases, nil); err != nil {
@@ -155,7 +170,7 @@ func (m *Memory) Lookup(client Client, addr netip.Addr, at int64, prefer func(na
 }
 
 // known yields the names of an address, then those of the address inside of it.
-func (m *Memory) known(a *addresses, addr netip.Addr) iter.Seq[*candidates] {
+func (m *Memory) known(a *asker, addr netip.Addr) iter.Seq[*candidates] {
 	return func(yield func(*candidates) bool) {
 		if c, ok := a.Get(addr.As16()); ok && !yield(c) {
 			return
@@ -233,11 +248,11 @@ func (m *Memory) Forget(match func(Answered) bool) {
 			}
 			if *c = left; n == 0 {
 				a.Remove(addr)
-				m.pairs--
+				m.count(a, -1)
 			}
 		}
 		if a.Len() == 0 {
-			m.clients.Remove(client)
+			m.drop(a)
 		}
 	}
 	m.aliases.Purge() // of answers that are still being told: the next ones are whole
@@ -291,21 +306,14 @@ func (m *Memory) add(client Client, to netip.Addr, name string, at int64, ttl ui
 	addr := to.As16()
 	now := second(at)
 	expires := now + min(max(ttl, minTTL), maxTTL)
-	a, ok := m.clients.Get(client)
-	if !ok {
-		var err error
-		if a, err = simplelru.NewLRU[[16]byte, *candidates](m.size, nil); err != nil {
-			panic(err) // size is not positive: a programmer's error
-		}
-		m.clients.Add(client, a)
-	}
+	a := m.asker(client, now)
 	c, ok := a.Get(addr)
 	if !ok {
 		if m.pairs == m.size {
 			m.makeRoom()
 		}
 		a.Add(addr, &candidates{{name: name, first: now, last: now, expires: expires}})
-		m.pairs++
+		m.count(a, 1)
 		return
 	}
 	i := 0
@@ -320,16 +328,86 @@ func (m *Memory) add(client Client, to netip.Addr, name string, at int64, ttl ui
 	c[0] = e
 }
 
-// makeRoom takes a few addresses from the client that has the most.
+// asker returns a client that is answered now.
+func (m *Memory) asker(client Client, now uint32) *asker {
+	a, ok := m.clients.Get(client)
+	if !ok {
+		if m.clients.Len() == maxClients {
+			m.makePlace(now)
+		}
+		of, err := simplelru.NewLRU[[16]byte, *candidates](m.size, nil)
+		if err != nil {
+			panic(err) // size is not positive: a programmer's error
+		}
+		a = &asker{addresses: of, client: client, first: now, newcomer: true}
+		m.clients.Add(client, a)
+		m.newcomers = append(m.newcomers, a)
+	}
+	if a.last = max(a.last, now); a.newcomer && now >= a.first+settleTime {
+		m.settle(a)
+	}
+	return a
+}
+
+// settle notes that a client is no newcomer any more.
+func (m *Memory) settle(a *asker) {
+	i := slices.Index(m.newcomers, a)
+	m.newcomers = slices.Delete(m.newcomers, i, i+1)
+	m.newPairs -= a.Len()
+	a.newcomer = false
+}
+
+// count notes that a client has so many addresses more.
+func (m *Memory) count(a *asker, n int) {
+	m.pairs += n
+	if a.newcomer {
+		m.newPairs += n
+	}
+}
+
+// drop forgets a client.
+func (m *Memory) drop(a *asker) {
+	m.count(a, -a.Len())
+	if a.newcomer {
+		i := slices.Index(m.newcomers, a)
+		m.newcomers = slices.Delete(m.newcomers, i, i+1)
+	}
+	m.clients.Remove(a.client)
+}
+
+// makePlace forgets a client for another: a newcomer if they are more than half, and
+// else the one longest without a question. Of newcomers that is one of the latest, so
+// that those who were there before a flood stay: one that has asked for nothing for
+// long, or else the one with the fewest addresses.
+func (m *Memory) makePlace(now uint32) {
+	_, gone, _ := m.clients.GetOldest()
+	if n := len(m.newcomers); n > maxClients/2 {
+		gone = m.newcomers[n-1]
+		for _, a := range slices.Backward(m.newcomers[max(0, n-latecomers):]) {
+			if a.last+settleTime < now {
+				gone = a
+				break
+			}
+			if a.Len() < gone.Len() {
+				gone = a
+			}
+		}
+	}
+	m.drop(gone)
+}
+
+// makeRoom takes a few addresses from the client that has the most, a newcomer if
+// those have more than half of them.
 func (m *Memory) makeRoom() {
-	most := m.clients.Values()[0]
+	var most *asker
 	for _, a := range m.clients.Values() {
-		if a.Len() > most.Len() {
+		if (most == nil || a.Len() > most.Len()) && (a.newcomer || m.newPairs <= m.size/2) {
 			most = a
 		}
 	}
-	for range min(most.Len(), 1+m.size/100) {
+	n := min(most.Len(), 1+m.size/100)
+	for range n {
 		most.RemoveOldest()
-		m.pairs--
 	}
+	m.count(most, -n)
 }

@@ -164,8 +164,92 @@ func TestMemoryIsShared(t *testing.T) {
 	for _, a := range m.clients.Values() {
 		sum += a.Len()
 	}
+	if m.newPairs != sum || len(m.newcomers) != m.clients.Len() {
+		t.Errorf("%d pairs of newcomers are counted, %d kept; %d newcomers of %d", m.newPairs, sum, len(m.newcomers), m.clients.Len())
+	}
 	if m.Len() > 100 || m.Len() != sum || m.clients.Len() > maxClients {
 		t.Errorf("%d pairs are counted, %d kept, of %d clients", m.Len(), sum, m.clients.Len())
+	}
+}
+
+// TestMadeUpClients: however many clients are made up, those that were there before
+// keep what they were told, and those that come afterwards are remembered, too.
+func TestMadeUpClients(t *testing.T) {
+	const hour = 60 * minute
+	for _, tt := range []struct {
+		name    string
+		answers int   // of each client that is made up
+		before  int64 // ms from the household's answers to those
+		again   bool  // the household asks again just before
+		round   int64 // ms between one made-up client and the next
+		want    int   // names of each of the household's clients
+	}{
+		{"one answer", 1, 0, false, 0, 10},
+		{"several answers", 4, 0, false, 0, 10},
+		{"at length", 1, 0, false, 1000, 10},
+		{"an idle household", 1, 24 * hour, false, 0, 10},
+		{"an old household", 12, 2 * hour, true, 0, 10},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := memory(6144)
+			told := func(c Client, at int64, n int, name string) {
+				for i := range n {
+					m.Answer(c, at, []byte(name), []Record{rec(name, "A", fmt.Sprintf("203.0.113.%d", i), 3600)})
+				}
+			}
+			known := func(c Client, at int64, name string) (n int) {
+				for i := range 256 {
+					if m.Lookup(c, netip.AddrFrom4([4]byte{203, 0, 113, byte(i)}), at, nil) == name {
+						n++
+					}
+				}
+				return n
+			}
+			at := int64(0)
+			for i := range 20 {
+				told(Client{1, byte(i)}, at, 10, "home.test")
+			}
+			at += tt.before
+			if tt.again {
+				for i := range 20 {
+					told(Client{1, byte(i)}, at, 10, "home.test")
+				}
+			}
+			for i := range 3 * maxClients {
+				at += tt.round
+				told(Client{2, byte(i), byte(i >> 8)}, at, tt.answers, "made-up.test")
+			}
+			for i := range 20 {
+				if n := known(Client{1, byte(i)}, at, "home.test"); n != tt.want {
+					t.Fatalf("client %d has %d names, want %d", i, n, tt.want)
+				}
+			}
+			if m.clients.Len() > maxClients || m.Len() > 6144 {
+				t.Errorf("%d clients with %d addresses are remembered", m.clients.Len(), m.Len())
+			}
+			for i := range 20 { // new devices, after it
+				told(Client{3, byte(i)}, at, tt.answers+2, "new.test")
+			}
+			for i := range 20 {
+				if n := known(Client{3, byte(i)}, at, "new.test"); n != tt.answers+2 {
+					t.Fatalf("new client %d has %d names, want %d", i, n, tt.answers+2)
+				}
+			}
+		})
+	}
+}
+
+// TestMadeUpResolvers: clients that are answered from outside do not take the place of
+// the resolver of the house.
+func TestMadeUpResolvers(t *testing.T) {
+	m := memory(6144)
+	m.Serves(laptop)
+	m.Answer(laptop, 0, []byte("a.test"), []Record{rec("a.test", "A", web.String(), 60)})
+	for i := range 2 * maxResolvers {
+		m.AskedOutside(Client{3, byte(i)})
+	}
+	if got := m.LookupHouse(web, 0, true, nil); got != "a.test" || m.Resolvers() != maxResolvers {
+		t.Errorf("the name is %q, with %d resolvers", got, m.Resolvers())
 	}
 }
 

@@ -29,10 +29,25 @@ func (r *resolver) asksForOthers(sure bool) bool {
 func (m *Memory) resolver(client Client) *resolver {
 	r, ok := m.resolvers.Get(client)
 	if !ok {
+		if m.resolvers.Len() == maxResolvers {
+			m.dropResolver()
+		}
 		r = new(resolver)
 		m.resolvers.Add(client, r)
 	}
 	return r
+}
+
+// dropResolver forgets the client that was longest not answered, if possible one that
+// only may ask for others.
+func (m *Memory) dropResolver() {
+	for _, client := range m.resolvers.Keys() {
+		if r, _ := m.resolvers.Peek(client); !r.serves {
+			m.resolvers.Remove(client)
+			return
+		}
+	}
+	m.resolvers.RemoveOldest()
 }
 
 // Resolvers is how many clients may ask for others.
