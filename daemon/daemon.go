@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -91,17 +90,6 @@ func clean(o options) error {
 		return err
 	}
 	return errors.Join(head.Clean(), lock.Close())
-}
-
-// limitMemory trades processor time, of which a router has enough for what
-// Pakon does, for memory, unless the environment says otherwise.
-func limitMemory() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(60)
-	}
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(20 << 20)
-	}
 }
 
 // parseFlags reads options, and nothing else. If ok is false, the command ends

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +12,8 @@ import (
 
 	"pakon/daemon/client"
 	"pakon/daemon/conntrack"
+	"pakon/daemon/name"
+	"pakon/suricata"
 )
 
 const laptopAddr = "192.168.1.11"
@@ -232,6 +235,79 @@ func TestCrowd(t *testing.T) {
 			list = nil
 		}
 	}
+}
+
+// TestFullTablesHold: whatever is full holds no more than MaxMemory.
+func TestFullTablesHold(t *testing.T) {
+	alive := func() uint64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := alive()
+	tab := New(home(), func([]Flow) {})
+	tab.SetPolicy(Policy{Interfaces: []string{"br-lan"}})
+	tab.SetCapture(Capture{Heads: true})
+	long := func(kind string, i int) []byte {
+		return fmt.Appendf(nil, "%s%07d%s", kind, i, strings.Repeat(".abcdefghijklmnopqrstuvwxyz", 9))
+	}
+	addr := func(i int) netip.Addr {
+		return netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 15, 12: byte(i >> 24), 13: byte(i >> 16), 14: byte(i >> 8), 15: byte(i)})
+	}
+	tls := func(number int, src, dst netip.AddrPort, name []byte) {
+		tab.Event(&suricata.Event{Kind: suricata.TLS, Time: began.UnixMilli(), FlowID: uint64(number), Proto: TCP, Src: src, Dst: dst, Name: name})
+	}
+	client := func(i int) netip.AddrPort {
+		return netip.AddrPortFrom(netip.MustParseAddr("2001:db8:1::10"), uint16(1024+i%60000))
+	}
+	// Names whose connections the kernel has not told of, and ends.
+	for i := range maxPending + maxHeld*maxHeldEach {
+		src, dst := client(i/maxHeldEach), netip.AddrPortFrom(addr(1+i/maxHeldEach), 443)
+		tls(1_000_000+i, src, dst, long("pending", i))
+		if i < maxPending {
+			continue
+		}
+		tab.Event(&suricata.Event{Kind: suricata.Flow, Time: began.UnixMilli(), FlowID: uint64(1_000_000 + i), Proto: TCP, Src: src, Dst: dst,
+			App: []byte("tls"), Flow: suricata.FlowEnd{Start: began.UnixMilli(), End: began.UnixMilli(), State: []byte("closed"), Reason: []byte("timeout")}})
+	}
+	// Connections that have ended and linger, and those that run, each with its name.
+	for i := range maxPast + maxConns {
+		e := conntrack.Entry{ID: uint32(i + 1), Proto: TCP, Start: began.UnixNano()}
+		e.Orig = conntrack.Tuple{Src: client(i), Dst: netip.AddrPortFrom(addr(1<<20+i), 443)}
+		e.Reply = conntrack.Tuple{Src: e.Orig.Dst, Dst: e.Orig.Src}
+		tab.Connection(conntrack.New, &e, began)
+		if i >= maxPast {
+			tls(1+i, e.Orig.Src, e.Orig.Dst, long("conn", i))
+		}
+		moved(&e, 100, 200)
+		e.Counted = true
+		if kind := conntrack.Listed; i >= maxPast {
+			tab.Connection(kind, &e, began)
+		} else {
+			e.Stop = began.UnixNano()
+			tab.Connection(conntrack.Ended, &e, began)
+		}
+	}
+	// Answers: all names that can be kept of each address.
+	for i := range 4 * maxMemory {
+		for j := range 3 {
+			n := long(fmt.Sprint("dns", j), i)
+			tab.memory.Answer(name.Client{2, byte(i >> 5), byte(i >> 13)}, began.UnixMilli(), n, []name.Record{{Owner: n, Addr: addr(i), TTL: 60}})
+		}
+	}
+	held := alive() - before
+	t.Logf("%d followed, %d pending, %d held, %d linger, %d answers hold %d bytes", len(tab.kernel.conns), tab.pending.Len(), tab.kernel.held.Len(),
+		len(tab.kernel.lingering), tab.memory.Len(), held)
+	if len(tab.kernel.conns) != maxConns || tab.pending.Len() < maxPending*9/10 || tab.kernel.held.Len() != maxHeld || len(tab.kernel.lingering) != maxLinger ||
+		tab.memory.Len() < maxMemory*9/10 {
+		t.Error("the tables are not full: the test shows nothing")
+	}
+	if held > MaxMemory || held < MaxMemory/2 {
+		t.Errorf("full tables hold %d bytes, said to be at most %d", held, MaxMemory)
+	}
+	runtime.KeepAlive(tab)
 }
 
 // BenchmarkFlood measures a connection that is never answered, in a full table, with

@@ -29,6 +29,11 @@ const (
 	maxSubjectDN = 1024  // bytes of a certificate's subject that are read
 )
 
+// MaxMemory bounds what a Table holds when all that it keeps is as large as it can be:
+// connections, names that wait for their connections, answers of DNS, each name of
+// nearly 255 bytes.
+const MaxMemory = 48 << 20
+
 // Clients tells of the clients' addresses and of this machine's own.
 type Clients interface {
 	// ByAddr returns the MAC with which frames of the address come.
