@@ -31,10 +31,11 @@ func TestLog(t *testing.T) {
 	for _, want := range []string{
 		"table inet pakon {",
 		"meta l4proto != { 6, 17 } return",
-		"ct packets > 0 ct packets < 40 ct bytes < 65536 log group 20545 queue-threshold 1 return",
-		"th sport 53 goto answers", "th dport 53 goto questions",
-		"limit rate 250/second burst 1000 packets } log group 20545 queue-threshold 1",
-		"tcp flags fin,rst log group 20545 queue-threshold 1",
+		"ct packets > 0 ct packets < 40 ct bytes < 65536 goto known_from", "goto known_to", "ct state new goto new_from",
+		"th sport 53 goto dns_to", "th dport 53 goto dns_from",
+		"limit rate 1000/second burst 2000 packets } log group 20545 queue-threshold 1",
+		"limit rate 2000/second burst 4000 packets } log group 20545 queue-threshold 1",
+		"tcp flags fin,rst goto end_from",
 		"type filter hook forward priority filter - 5; policy accept;",
 		"type filter hook input priority filter - 5; policy accept;",
 		"type filter hook output priority filter - 5; policy accept;",
@@ -75,7 +76,7 @@ func TestLog(t *testing.T) {
 			t.Errorf("%s: %d DNS packets were logged of %d", host, n, 2*questions)
 		}
 	}
-	logged.flood(r)
+	logged.flood(r, NFLOG)
 	w.none(t)
 }
 
@@ -105,7 +106,7 @@ func TestRestore(t *testing.T) {
 			r.apply(h, Settings{Way: way, Interfaces: []string{"br-lan"}})
 			want, theirs := r.ruleset(), r.run(r.router, "", "nft", "list", "table", "inet", "fw4")
 			table := map[Way]string{NFLOG: "inet pakon", Mirror: "netdev pakon"}[way]
-			chain := map[Way]string{NFLOG: "head", Mirror: "head0"}[way]
+			chain := map[Way]string{NFLOG: "head_from", Mirror: "head0_from"}[way]
 			for i, harm := range []string{
 				"delete table " + table,
 				"flush table " + table,
@@ -316,7 +317,7 @@ func TestMirror(t *testing.T) {
 	questions("v4", server4)
 	questions("v6", server6)
 	questions("the router", router4)
-	seen.flood(r)
+	seen.flood(r, Mirror)
 
 	// Who calls Apply at every change of a link must not be told of one by it.
 	changes := r.listenLinks()

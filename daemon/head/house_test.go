@@ -253,26 +253,120 @@ func (r *house) ask(host string, n int) {
 	})
 }
 
-// flood checks that what a client floods port 53 with is seen as far as its
-// limit, which is not another's.
-func (s *packets) flood(r *house) {
+// another adds a device to the LAN: it is who talks to server6 from then on.
+func (r *house) another() {
+	r.t.Helper()
+	r.ip(r.router, "link add lan9 type veth peer name eth1 netns "+r.path(r.client), "link set lan9 master br-lan up")
+	r.ip(r.client, "addr add 2001:db8:1::9/64 dev eth1 nodad", "link set eth1 up", "route add "+server6+"/128 via 2001:db8:1::1 dev eth1")
+}
+
+// flood checks that what a client floods the log with is seen as far as its limit,
+// which is not another's, whatever the addresses that it uses.
+func (s *packets) flood(r *house, way Way) {
 	s.t.Helper()
+	r.another()
 	dns := func(p packet) bool { return p.is(unix.IPPROTO_UDP, 53) }
-	s.reset()
 	const much, few = 10_000, 100
-	began := time.Now()
-	r.ask(server4, much)
-	most := dnsBurst + int(time.Since(began).Seconds()*dnsRate) + dnsRate
-	r.ask(server6, few) // as another client
-	other := func(p packet) bool { return dns(p) && p.v6 }
-	s.until(2*few, "DNS of another client", other)
-	n, _ := s.count(func(p packet) bool { return dns(p) && !p.v6 })
-	if n < dnsBurst/2 || n > most {
-		s.t.Errorf("%d of %d packets of a flood were seen, at most %d are right", n, 2*much, most)
+	raw := func(flags byte, spoofed bool) func() {
+		return func() {
+			r.inject(unix.IPPROTO_TCP, much, spoofed, func(i int) []byte { return tcpHeader(uint16(1024+i), 9999, flags) })
+		}
 	}
-	if n, _ := s.count(other); n != 2*few {
-		s.t.Errorf("%d of %d packets of another client were seen", n, 2*few)
+	questions := func(p int) []byte {
+		b := make([]byte, 8+30)
+		binary.BigEndian.PutUint16(b, uint16(1024+p))
+		binary.BigEndian.PutUint16(b[2:], 53)
+		binary.BigEndian.PutUint16(b[4:], uint16(len(b)))
+		return b
 	}
+	to9999 := func(p packet) bool { return p.proto == unix.IPPROTO_TCP && p.to == 9999 }
+	end := endLimit
+	if way == Mirror { // where all that begins or ends a connection is seen
+		end = newLimit
+	}
+	for _, tt := range []struct {
+		name  string
+		flood func()
+		match func(packet) bool
+		limit limit
+		ways  int
+	}{
+		{"DNS of one connection", func() { r.ask(server4, much) }, dns, dnsLimit, 2},
+		{"DNS of many connections", func() { r.inject(unix.IPPROTO_UDP, much, false, questions) }, func(p packet) bool { return dns(p) && p.to == 53 }, dnsLimit, 1},
+		{"DNS from made-up addresses", func() { r.inject(unix.IPPROTO_UDP, much, true, questions) }, func(p packet) bool { return dns(p) && p.to == 53 }, dnsLimit, 1},
+		{"SYN", raw(tcpSYN, false), to9999, newLimit, 1},
+		{"FIN", raw(tcpFIN, false), to9999, end, 1},
+		{"RST", raw(tcpRST, false), to9999, end, 1},
+		{"RST from made-up addresses", raw(tcpRST, true), to9999, end, 1},
+	} {
+		s.reset()
+		began := time.Now()
+		tt.flood()
+		most := tt.ways * (int(tt.limit.burst) + int((time.Since(began).Seconds()+1)*float64(tt.limit.rate)))
+		r.ask(server6, few) // as another client
+		r.fetch(server6, 0, 1000)
+		other := func(p packet) bool { return dns(p) && p.v6 }
+		s.until(2*few, tt.name+": DNS of another client", other)
+		s.until(2, tt.name+": ends of another client", func(p packet) bool { return p.v6 && p.flags&tcpFIN != 0 })
+		n, _ := s.count(func(p packet) bool { return tt.match(p) && !p.v6 })
+		if n == 0 || n > most { // few if the flood before used up the limit
+			s.t.Errorf("%s: %d of %d packets were seen, at most %d are right", tt.name, n, tt.ways*much, most)
+		}
+		if n, _ := s.count(other); n != 2*few {
+			s.t.Errorf("%s: %d of %d packets of another client were seen", tt.name, n, 2*few)
+		}
+		s.t.Logf("%s: %d of %d packets were seen", tt.name, n, tt.ways*much)
+	}
+}
+
+// tcpHeader is one without options.
+func tcpHeader(from, to uint16, flags byte) []byte {
+	b := make([]byte, 20)
+	binary.BigEndian.PutUint16(b, from)
+	binary.BigEndian.PutUint16(b[2:], to)
+	b[12], b[tcpFlags] = 5<<4, flags
+	return b
+}
+
+// nobody4 is an address on the server's side where nobody is, who could not keep up.
+const nobody4 = "203.0.113.99"
+
+// inject sends packets from the client to nobody4, each from an address of its own if
+// those are made up.
+func (r *house) inject(proto byte, n int, spoofed bool, packet func(int) []byte) {
+	r.t.Helper()
+	r.in(r.client, func() error {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_RAW)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		for i := range n {
+			data := packet(i)
+			b := append(make([]byte, 20), data...)
+			b[0], b[8], b[9] = 4<<4|5, 64, proto
+			binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
+			copy(b[source4:], []byte{192, 168, 1, 2})
+			if spoofed {
+				copy(b[source4:], []byte{192, 168, byte(2 + i>>8), byte(i)})
+			}
+			copy(b[destination4:], net.ParseIP(nobody4).To4())
+			sum := uint32(0)
+			if proto == unix.IPPROTO_TCP { // without it connection tracking takes none for valid
+				for _, half := range [][]byte{b[source4:20], {0, proto, 0, byte(len(data))}, data} {
+					for j := 0; j < len(half); j += 2 {
+						sum += uint32(binary.BigEndian.Uint16(half[j:]))
+					}
+				}
+				sum = sum&0xffff + sum>>16
+				binary.BigEndian.PutUint16(b[20+16:], ^uint16(sum+sum>>16))
+			}
+			if err := unix.Sendto(fd, b, 0, &unix.SockaddrInet4{Addr: [4]byte(b[destination4:20])}); err != nil {
+				return fmt.Errorf("send a packet of a flood: %w", err)
+			}
+		}
+		return nil
+	})
 }
 
 // packets are what a listener got.

@@ -35,13 +35,32 @@ const (
 	// quotaFlows bounds memory. Where there are more at a time, the heads of
 	// the newest are not seen.
 	quotaFlows = 65536
-	// All of a client's packets of port 53 are seen, as each answer has a name,
-	// but of what floods that port no more than this: the log has no room for it.
-	dnsRate  = 250 // a second
-	dnsBurst = 1000
-	// dnsClients bounds memory; a client is forgotten after quotaTime.
-	dnsClients = 16384
 )
+
+// What is seen of one client's packets has limits, as the log has no room for what
+// floods it: the names of all others would be lost with it.
+var (
+	// All packets of port 53 are seen, as each answer has a name: twice what a
+	// resolver asks that asks 200 times a second for a whole house.
+	dnsLimit = limit{"dns", 1000, 2000}
+	// Packets of connections that nobody has answered yet, each of which makes
+	// Suricata keep something: more than any client begins.
+	newLimit = limit{"new", 2000, 4000}
+	// Ends that come after the head. For want of one, the next connection with
+	// the same ports may lack its name.
+	endLimit = limit{"end", 1000, 2000}
+)
+
+// limit is of packets a second and at once.
+type limit struct {
+	name  string
+	rate  uint64
+	burst uint32
+}
+
+// clientBuckets bounds memory: clients are told apart by a hash. However many
+// addresses are made up, each has a limit.
+const clientBuckets = 4096
 
 // The priorities: before fw4's chains, which may end a packet's way, and before
 // its flowtables.
@@ -103,14 +122,8 @@ func (p plan) rules() []*ruleset {
 // the chain: none is logged twice.
 func (p plan) logRules() *ruleset {
 	r := &ruleset{table: &nftables.Table{Name: tableName, Family: nftables.TableFamilyINet}}
-	head := r.chain("head")
-	r.onlyTCPAndUDP(head)
-	// Connections that are not counted have 0 packets for ever: no head rather
-	// than all of them.
-	head.add(counted(expr.CtKeyPKTS, expr.CmpOpGt, 0), counted(expr.CtKeyPKTS, expr.CmpOpLt, headPackets),
-		counted(expr.CtKeyBYTES, expr.CmpOpLt, headBytes), logged, verdict(expr.VerdictReturn, ""))
-	r.limitDNS(head, "", logged)
-	head.add(tcp, flags(tcpFIN|tcpRST), logged)
+	dns, begun, ends := r.limited(dnsLimit, "", logged), r.limited(newLimit, "", logged), r.limited(endLimit, "", logged)
+	from, to := r.logHead(fromClient, dns, begun, ends), r.logHead(toClient, dns, begun, ends)
 	for _, base := range []struct {
 		name string
 		hook *nftables.ChainHook
@@ -122,12 +135,32 @@ func (p plan) logRules() *ruleset {
 	} {
 		c := r.baseChain(base.name, base.hook, logPriority, "")
 		for _, key := range base.keys {
+			head := from
+			if key == expr.MetaKeyOIFNAME {
+				head = to
+			}
 			for _, n := range p.networks {
 				c.add(meta(key, expr.CmpOpEq, ifname(n.name)), verdict(expr.VerdictGoto, head.Name))
 			}
 		}
 	}
 	return r
+}
+
+// logHead makes the chain that logs what is to be seen of one direction.
+func (r *ruleset) logHead(d direction, dns, begun, ends limited) *chain {
+	known := r.chain("known_" + d.String())
+	known.add(stateNew, verdict(expr.VerdictGoto, begun.of(d).Name))
+	known.add(logged)
+	head := r.chain("head_" + d.String())
+	r.onlyTCPAndUDP(head)
+	dns.add(head, d)
+	// Connections that are not counted have 0 packets for ever: no head rather
+	// than all of them.
+	head.add(counted(expr.CtKeyPKTS, expr.CmpOpGt, 0), counted(expr.CtKeyPKTS, expr.CmpOpLt, headPackets),
+		counted(expr.CtKeyBYTES, expr.CmpOpLt, headBytes), verdict(expr.VerdictGoto, known.Name))
+	head.add(tcp, flags(tcpFIN|tcpRST), verdict(expr.VerdictGoto, ends.of(d).Name))
+	return head
 }
 
 // mirrorRules copy what enters and leaves the hooks. Connection tracking is out
@@ -140,29 +173,38 @@ func (p plan) mirrorRules() *ruleset {
 		if len(n.hooks) == 0 {
 			continue // the interface is not there
 		}
-		// What begins or ends a connection: the next one of the same ports
-		// starts with a new quota.
-		edge := r.chain(fmt.Sprintf("edge%d", i))
-		edge.add(protocol(unix.ETH_P_IP), key4, dynset(v4, dynsetDelete))
-		edge.add(protocol(unix.ETH_P_IPV6), key6, dynset(v6, dynsetDelete))
-		edge.add(duplicate(n.mirror))
-		head := r.chain(fmt.Sprintf("head%d", i))
-		r.onlyTCPAndUDP(head)
-		head.add(tcp, flags(tcpFIN|tcpSYN|tcpRST), verdict(expr.VerdictGoto, edge.Name))
-		r.limitDNS(head, strconv.Itoa(i), duplicate(n.mirror))
-		// A limit that lets one a minute through beyond its burst.
-		packets := &expr.Limit{Type: expr.LimitTypePkts, Rate: 1, Unit: expr.LimitTimeMinute, Burst: quotaPackets}
-		quota := &expr.Quota{Bytes: quotaBytes}
-		head.add(protocol(unix.ETH_P_IP), key4, dynset(v4, unix.NFT_DYNSET_OP_ADD, packets, quota), duplicate(n.mirror))
-		head.add(protocol(unix.ETH_P_IPV6), key6, dynset(v6, unix.NFT_DYNSET_OP_ADD, packets, quota), duplicate(n.mirror))
+		suffix, copied := strconv.Itoa(i), duplicate(n.mirror)
+		dns, edges := r.limited(dnsLimit, suffix, copied), r.limited(newLimit, suffix, copied)
+		from, to := r.mirrorHead(fromClient, suffix, copied, dns, edges, v4, v6), r.mirrorHead(toClient, suffix, copied, dns, edges, v4, v6)
 		for j, d := range n.hooks {
 			in := r.baseChain(fmt.Sprintf("in%d_%d", i, j), nftables.ChainHookIngress, mirrorPriority, d.name)
-			in.add(mac(0, n.mac), verdict(expr.VerdictGoto, head.Name))
+			in.add(mac(destinationMAC, n.mac), verdict(expr.VerdictGoto, from.Name))
 			out := r.baseChain(fmt.Sprintf("out%d_%d", i, j), nftables.ChainHookEgress, mirrorPriority, d.name)
-			out.add(mac(macLength, n.mac), verdict(expr.VerdictGoto, head.Name))
+			out.add(mac(sourceMAC, n.mac), verdict(expr.VerdictGoto, to.Name))
 		}
 	}
 	return r
+}
+
+// mirrorHead makes the chain that copies what is to be seen of one direction of a
+// network.
+func (r *ruleset) mirrorHead(d direction, suffix string, copied []expr.Any, dns, edges limited, v4, v6 *nftables.Set) *chain {
+	// What begins or ends a connection: the next one of the same ports starts
+	// with a new quota.
+	edge := r.chain("edge" + suffix + "_" + d.String())
+	edge.add(protocol(unix.ETH_P_IP), key4, dynset(v4, dynsetDelete))
+	edge.add(protocol(unix.ETH_P_IPV6), key6, dynset(v6, dynsetDelete))
+	edge.add(verdict(expr.VerdictGoto, edges.of(d).Name))
+	head := r.chain("head" + suffix + "_" + d.String())
+	r.onlyTCPAndUDP(head)
+	head.add(tcp, flags(tcpFIN|tcpSYN|tcpRST), verdict(expr.VerdictGoto, edge.Name))
+	dns.add(head, d)
+	// A limit that lets one a minute through beyond its burst.
+	packets := &expr.Limit{Type: expr.LimitTypePkts, Rate: 1, Unit: expr.LimitTimeMinute, Burst: quotaPackets}
+	quota := &expr.Quota{Bytes: quotaBytes}
+	head.add(protocol(unix.ETH_P_IP), key4, dynset(v4, unix.NFT_DYNSET_OP_ADD, packets, quota), copied)
+	head.add(protocol(unix.ETH_P_IPV6), key6, dynset(v6, unix.NFT_DYNSET_OP_ADD, packets, quota), copied)
+	return head
 }
 
 func (r *ruleset) chain(name string) *chain {
@@ -228,27 +270,64 @@ func connectionKey(address nftables.SetDatatype) nftables.SetDatatype {
 	return nftables.MustConcatSetType(address, address, nftables.TypeInetProto, nftables.TypeInetService, nftables.TypeInetService)
 }
 
-// limitDNS has the packets of port 53 seen, up to the limit of their client, and
-// ends the chain for them.
-func (r *ruleset) limitDNS(head *chain, suffix string, seen []expr.Any) {
-	v4 := r.dynamicSet("dns4", dnsClients, nftables.TypeIPAddr)
-	v6 := r.dynamicSet("dns6", dnsClients, nftables.TypeIP6Addr)
-	limit := &expr.Limit{Type: expr.LimitTypePkts, Rate: dnsRate, Unit: expr.LimitTimeSecond, Burst: dnsBurst}
-	for _, d := range []struct {
-		name            string
-		port            uint32 // where 53 is
-		client, client6 uint32 // where the client's address is in the headers
-	}{
-		{"answers", sourcePort, destination4, destination6},
-		{"questions", destinationPort, source4, source6},
-	} {
-		c := r.chain(d.name + suffix)
-		c.add(protocol(unix.ETH_P_IP), []expr.Any{payload(expr.PayloadBaseNetworkHeader, d.client, 4, register)},
-			dynset(v4, unix.NFT_DYNSET_OP_ADD, limit), seen)
-		c.add(protocol(unix.ETH_P_IPV6), []expr.Any{payload(expr.PayloadBaseNetworkHeader, d.client6, 16, register)},
-			dynset(v6, unix.NFT_DYNSET_OP_ADD, limit), seen)
-		head.add(port(d.port, 53), verdict(expr.VerdictGoto, c.Name))
+// direction is a way of packets.
+type direction bool
+
+const (
+	fromClient direction = true
+	toClient   direction = false
+)
+
+func (d direction) String() string {
+	if d == fromClient {
+		return "from"
 	}
+	return "to"
+}
+
+// limited are chains that have packets seen up to the limit of who sends or of who
+// receives them.
+type limited struct{ sender, senderAddress, receiver *chain }
+
+// limited makes the chains of a limit. Who sends is told by the MAC where there is one,
+// as addresses are made up more easily.
+func (r *ruleset) limited(l limit, suffix string, seen []expr.Any) limited {
+	name := func(of string) string { return l.name + suffix + "_" + of }
+	c := limited{r.chain(name("from")), r.chain(name("from_address")), r.chain(name("to"))}
+	from, to := r.dynamicSet(l.name+"_from", clientBuckets, nftables.TypeMark), r.dynamicSet(l.name+"_to", clientBuckets, nftables.TypeMark)
+	add := func(c *chain, clients *nftables.Set, parts []expr.Any, base expr.PayloadBase, offset, length uint32) {
+		c.add(parts, []expr.Any{payload(base, offset, length, register), &expr.Hash{
+			SourceRegister: register, DestRegister: register, Length: length, Modulus: clientBuckets, Type: expr.HashTypeJenkins,
+		}}, dynset(clients, unix.NFT_DYNSET_OP_ADD, &expr.Limit{
+			Type: expr.LimitTypePkts, Rate: l.rate, Unit: expr.LimitTimeSecond, Burst: l.burst,
+		}), seen)
+	}
+	c.sender.add(meta(expr.MetaKeyIIFTYPE, expr.CmpOpNeq, binary.NativeEndian.AppendUint16(nil, unix.ARPHRD_ETHER)),
+		verdict(expr.VerdictGoto, c.senderAddress.Name))
+	add(c.sender, from, nil, expr.PayloadBaseLLHeader, sourceMAC, macLength)
+	add(c.senderAddress, from, protocol(unix.ETH_P_IP), expr.PayloadBaseNetworkHeader, source4, 4)
+	add(c.senderAddress, from, protocol(unix.ETH_P_IPV6), expr.PayloadBaseNetworkHeader, source6, 16)
+	add(c.receiver, to, protocol(unix.ETH_P_IP), expr.PayloadBaseNetworkHeader, destination4, 4)
+	add(c.receiver, to, protocol(unix.ETH_P_IPV6), expr.PayloadBaseNetworkHeader, destination6, 16)
+	return c
+}
+
+// of is the chain of the client, for packets of a direction.
+func (l limited) of(d direction) *chain {
+	if d == fromClient {
+		return l.sender
+	}
+	return l.receiver
+}
+
+// add has the packets of port 53 go to the chain of who asks, wherever the server is.
+func (l limited) add(head *chain, d direction) {
+	asks := l.sender
+	if d == toClient {
+		asks = l.senderAddress
+	}
+	head.add(port(sourcePort, 53), verdict(expr.VerdictGoto, l.receiver.Name))
+	head.add(port(destinationPort, 53), verdict(expr.VerdictGoto, asks.Name))
 }
 
 // The parts of rules.
@@ -264,7 +343,18 @@ const (
 	sourcePort, destinationPort = 0, 2 // in the header of TCP and UDP
 	source4, destination4       = 12, 16
 	source6, destination6       = 8, 24
+	destinationMAC, sourceMAC   = 0, macLength // in that of Ethernet
 )
+
+// stateNew matches packets of connections that are not answered yet.
+var stateNew = []expr.Any{
+	&expr.Ct{Key: expr.CtKeySTATE, Register: register},
+	&expr.Bitwise{
+		SourceRegister: register, DestRegister: register, Len: 4,
+		Mask: binaryutil.NativeEndian.PutUint32(expr.CtStateBitNEW), Xor: make([]byte, 4),
+	},
+	compare(expr.CmpOpNeq, make([]byte, 4)),
+}
 
 func load(key expr.MetaKey) []expr.Any { return []expr.Any{&expr.Meta{Key: key, Register: register}} }
 

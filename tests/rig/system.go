@@ -216,12 +216,13 @@ type Status struct {
 		Error    string `json:"error"`
 	} `json:"capture"`
 	Conntrack struct {
-		Active  bool              `json:"active"`
-		Problem string            `json:"problem"`
-		Entries int               `json:"entries"`
-		Lost    uint64            `json:"lost"`
-		Zeroed  uint64            `json:"zeroed"`
-		Fates   map[string]uint64 `json:"fates"`
+		Active     bool              `json:"active"`
+		Problem    string            `json:"problem"`
+		Entries    int               `json:"entries"`
+		Lost       uint64            `json:"lost"`
+		Zeroed     uint64            `json:"zeroed"`
+		Unfollowed uint64            `json:"unfollowed"`
+		Fates      map[string]uint64 `json:"fates"`
 	} `json:"conntrack"`
 	Suricata struct {
 		State    string `json:"state"`
