@@ -26,7 +26,7 @@ func (c *tracked) rank() rank {
 		return finished
 	case c.written || c.base != [2]uint64{} || c.from != 0 || c.pending != (pending{}):
 		return active // of this the kernel knows nothing
-	case c.fate == Recorded && !c.answered, c.fate == RouterFlow,
+	case c.fate == Recorded && !worth(c.answered, c.total()), c.fate == RouterFlow,
 		c.fate == DNSFlow && isDNS("", c.direction, c.client.Port(), c.remote.Port()):
 		return idle
 	}
@@ -166,7 +166,7 @@ func (t *Table) makeRoom(c *tracked, kind conntrack.Kind, e *conntrack.Entry) bo
 	if len(k.conns) < maxConns || kind == conntrack.Ended { // which it leaves at once
 		return true
 	}
-	if kind == conntrack.Listed && !e.Answered() {
+	if moved, _ := counters(c, e); kind == conntrack.Listed && !worth(e.Answered(), moved) {
 		return false // it would take the place of another like it, at each listing
 	}
 	for r := idle; r < active; {
