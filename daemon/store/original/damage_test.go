@@ -2,12 +2,20 @@ package original
 
 import (
 	"bytes"
+	"context"
+	"encoding/binary"
 	"errors"
 	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
+	"time"
+	"unicode/utf8"
+
+	"pakon/daemon/name"
+	"pakon/tests/limits"
 )
 
 const page = 4096
@@ -180,4 +188,92 @@ func TestNoise(t *testing.T) {
 	if opened < 20 {
 		t.Errorf("only %d could be opened", opened)
 	}
+}
+
+// TestDamagedRow: a row that can not be read is left out at once, however far its
+// rowid is from that of the row before.
+func TestDamagedRow(t *testing.T) {
+	path := create(t, archiveTable)
+	fill(t, path, 10)
+	const far = 1 << 40
+	db := connect(t, path)
+	defer db.Close()
+	if _, err := db.Exec("UPDATE traffic SET rowid = ? WHERE rowid = 10", far); err != nil {
+		t.Fatal(err)
+	}
+	db.Close()
+	b := content(t, path)
+	// Its rowid, as SQLite writes it, and behind it the size of the row's header.
+	id := []byte{0xa0, 0x80, 0x80, 0x80, 0x80, 0}
+	at := bytes.LastIndex(b, id)
+	if at < 0 || b[at+len(id)] > 20 {
+		t.Fatalf("at %d is no row", at)
+	}
+	b[at+len(id)] = 0x7f
+	d := openTest(t, write(t, b))
+	ctx, cancel := context.WithTimeout(t.Context(), limits.For(20*time.Second))
+	defer cancel()
+	n := 0
+	err := d.Read(ctx, Position{}, func(flows []Flow) error { n += len(flows); return nil })
+	if !errors.Is(err, ErrDamaged) || n != 9 || d.Skipped().Gaps != 1 {
+		t.Errorf("%d flows, %+v, %v", n, d.Skipped(), err)
+	}
+}
+
+// FuzzDatabase: whatever happened to a database, it is read to its end, and what it
+// yields are flows.
+func FuzzDatabase(f *testing.F) {
+	path := create(f, "PRAGMA page_size = 512; "+archiveTable+archiveIndex)
+	fill(f, path, 40)
+	whole := content(f, path)
+	patch := func(at int, b ...byte) (p []byte) {
+		for i, v := range b {
+			p = append(binary.LittleEndian.AppendUint16(p, uint16(at+i)), v)
+		}
+		return p
+	}
+	f.Add([]byte(nil), uint16(len(whole)))
+	f.Add([]byte(nil), uint16(len(whole)/2))
+	f.Add(patch(16, 2, 1), uint16(len(whole)))              // the size of pages
+	f.Add(patch(512, 0, 0, 0, 0, 0, 0), uint16(len(whole))) // the root's header
+	f.Add(patch(len(whole)-100, make([]byte, 100)...), uint16(len(whole)))
+	path = filepath.Join(f.TempDir(), "file.db")
+	temp := f.TempDir()
+	f.Fuzz(func(t *testing.T, patches []byte, size uint16) {
+		b := bytes.Clone(whole[:min(int(size), len(whole))])
+		for p := range slices.Chunk(patches, 3) {
+			if at := int(p[0]) | int(p[len(p)/2])<<8; len(p) == 3 && at < len(b) {
+				b[at] = p[2]
+			}
+		}
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), limits.For(20*time.Second))
+		defer cancel()
+		d, err := Open(ctx, path, temp)
+		if err != nil {
+			if !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrNotOriginal) {
+				t.Fatal(err)
+			}
+			return
+		}
+		defer d.Close()
+		var last Position
+		err = d.Read(ctx, Position{}, func(flows []Flow) error {
+			for _, f := range flows {
+				if last != (Position{}) && last.compare(f.Position) >= 0 || f.Flow.Start != f.Position.Start || f.Flow.End < f.Flow.Start {
+					t.Errorf("at %v, behind %v: %+v", f.Position, last, f)
+				}
+				if max(f.Flow.Sent, f.Flow.Recvd) > maxBytes || !utf8.ValidString(f.Flow.Name) || len(f.Flow.Name) > name.MaxLen || f.Flow.Client.IsGroup() {
+					t.Errorf("%+v", f)
+				}
+				last = f.Position
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, ErrDamaged) {
+			t.Error(err)
+		}
+	})
 }

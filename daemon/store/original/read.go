@@ -251,14 +251,15 @@ func (d *Database) afterGap(ctx context.Context, bad int64) (from int64, end boo
 }
 
 // readable tells whether the row with the rowid, or the next if there is none,
-// can be read; or that there is none.
+// can be read, its start too; or that there is none.
 func (d *Database) readable(ctx context.Context, rowid int64) (bool, error) {
-	rows, err := d.conn.QueryContext(ctx, "SELECT rowid FROM traffic NOT INDEXED WHERE rowid >= ? ORDER BY rowid LIMIT 1", rowid)
+	rows, err := d.conn.QueryContext(ctx, "SELECT rowid, "+d.start+" FROM traffic NOT INDEXED WHERE rowid >= ? ORDER BY rowid LIMIT 1", rowid)
 	if err == nil {
 		defer rows.Close()
 		id := rowid
+		var start any
 		if rows.Next() {
-			if err := rows.Scan(&id); err != nil {
+			if err := rows.Scan(&id, &start); err != nil {
 				return false, err
 			}
 		}
