@@ -77,7 +77,7 @@ func readSettings(p paths, last *settings) *settings {
 	if err = cmp.Or(err, leasesErr, hostsFilesErr, resolversErr); err != nil { // all of the same file
 		last := before()
 		s.written, s.leases, s.resolvers = last.Hosts, last.Leases, last.Resolvers
-		if last.HostsFiles != nil {
+		if len(last.HostsFiles) > 0 {
 			s.hostsFiles = last.HostsFiles
 		}
 	}
@@ -353,8 +353,9 @@ func loadSaved(path string) saved {
 	if err != nil {
 		return saved{Config: uci.Default()}
 	}
-	var s saved
-	if err := json.Unmarshal(b, &s); err != nil || len(s.Config.Rules) == 0 { // there are always rules
+	// An option that a Pakon of another version did not know has its default.
+	s := saved{Config: uci.Default()}
+	if err := json.Unmarshal(b, &s); err != nil || !s.Config.Valid() {
 		return saved{Config: uci.Default()}
 	}
 	return s

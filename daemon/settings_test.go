@@ -497,3 +497,102 @@ func TestWhatIsNoFile(t *testing.T) {
 		})
 	}
 }
+
+// TestSavedByAnother: what was saved by a Pakon of another version, or is not what
+// was saved, is no reason not to start.
+func TestSavedByAnother(t *testing.T) {
+	root := router(t, map[string]string{"etc/config/pakon": "refused\n", "etc/config/dhcp": "refused\n"})
+	p := pathsBelow(root)
+	good := &settings{config: uci.Default()}
+	good.config.Monitor.Interfaces = []string{"br-iot"}
+	if err := good.save(p.saved); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(p.saved)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := func(c *uci.Config) {}
+	none := func(c *uci.Config) { c.Monitor.Interfaces = uci.Default().Monitor.Interfaces }
+	for _, tt := range []struct {
+		name, old, new string
+		change         func(*uci.Config)
+	}{
+		{"as it was", "", "", kept},
+		{"an option was not known", `"DatabaseLimit":3000000,`, "", kept},
+		{"one that is not known any more", `"Mode"`, `"Moody":1,"Mode"`, kept},
+		{"no interval", `"BackupInterval":7200000000000`, `"BackupInterval":0`, none},
+		{"keeps nothing", `"Keep":2419200000000000`, `"Keep":-1`, none},
+		{"no path", `/srv/pakon/pakon-archive.db`, `x`, none},
+		{"another mode", `"Mode":"tap"`, `"Mode":"all"`, none},
+		{"no interfaces", `["br-iot"]`, `[]`, none},
+		{"an interface that none can be", `br-iot`, `../br-iot`, none},
+		{"no rules", `"Rules":[`, `"Rules":[],"Others":[`, none},
+		{"a rule of nothing", `"UpTo":86400000000000`, `"UpTo":0`, none},
+		{"no files of hosts", `"HostsFiles":null`, `"HostsFiles":[]`, kept},
+		{"of another type", `"Keep":2419200000000000`, `"Keep":"4w"`, none},
+		{"cut off", `"Resolvers"`, "\x00", none},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			text := strings.Replace(string(whole), tt.old, tt.new, 1)
+			if text == string(whole) && tt.old != "" {
+				t.Fatalf("no %q in %s", tt.old, whole)
+			}
+			write(t, root, "var/run/pakon/config.json", text)
+			want := good.config
+			tt.change(&want)
+			if s := readSettings(p, nil); !reflect.DeepEqual(s.config, want) {
+				t.Errorf("in force is %+v, want %+v", s.config, want)
+			}
+		})
+	}
+}
+
+// FuzzSaved: whatever is in the place of the saved configuration, what is in force
+// is one that the owner could have written.
+func FuzzSaved(f *testing.F) {
+	root := f.TempDir()
+	p := pathsBelow(root)
+	for _, name := range []string{"etc/config/pakon", "etc/config/dhcp"} {
+		if err := os.MkdirAll(filepath.Join(root, filepath.Dir(name)), 0o755); err != nil {
+			f.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(root, name), []byte("refused\n"), 0o644); err != nil {
+			f.Fatal(err)
+		}
+	}
+	if err := os.MkdirAll(p.run, 0o700); err != nil {
+		f.Fatal(err)
+	}
+	for _, s := range []settings{
+		{config: uci.Default()},
+		{
+			config: uci.Config{Rules: []uci.Rule{{UpTo: 1}}}, leases: []string{"/tmp/dhcp.leases"}, hostsFiles: []string{"/etc/ethers"},
+			written:   []client.Host{{Name: "TV", MACs: []client.MAC{{0, 0x11, 0x22, 0x33, 0x44, 0x55}}, Addrs: []netip.Addr{netip.MustParseAddr("10.8.0.2")}}},
+			resolvers: []netip.Addr{netip.MustParseAddr("192.168.1.53")},
+		},
+	} {
+		if err := s.save(p.saved); err != nil {
+			f.Fatal(err)
+		}
+		b, err := os.ReadFile(p.saved)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Add([]byte(`{"HostsFiles":[],"Config":{"Rules":[{}]}}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if err := os.WriteFile(p.saved, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s := readSettings(p, nil)
+		if !s.config.Valid() || s.refused == nil {
+			t.Fatalf("in force is %+v; refused %v", s.config, s.refused)
+		}
+		s.policy()
+		if k := s.keeping(p); !strings.HasPrefix(k.archive.Path, root+"/") || len(k.archive.Rules) == 0 {
+			t.Fatalf("%+v", k)
+		}
+	})
+}

@@ -73,6 +73,28 @@ func Default() Config {
 	}
 }
 
+// Valid reports whether the configuration is one that Read returns.
+func (c *Config) Valid() bool {
+	m, a := &c.Monitor, &c.Archive
+	mode, path := []string{m.Mode}, []string{a.Path}
+	right := all(mode, parseMode) && all(m.Interfaces, parseInterface) && all(m.NotifyMute, parseMute) &&
+		all(m.ShowCategories, parseCategory) && all(m.ExcludeClients, parseClient) &&
+		all(m.ExcludeHostnames, hostname.Parse) && all(path, parsePath)
+	for _, r := range c.Rules {
+		right = right && r.UpTo > 0 && r.Window >= 0 && r.SizeThreshold >= 0
+	}
+	return right && len(m.Interfaces) > 0 && m.DatabaseLimit > 0 && a.DatabaseLimit > 0 && a.Keep > 0 && a.BackupInterval > 0 &&
+		len(c.Rules) > 0 && len(c.Rules) <= maxRules
+}
+
+// all reports whether all values are as parse returns them.
+func all(values []string, parse func(string) (string, bool)) bool {
+	return !slices.ContainsFunc(values, func(s string) bool {
+		v, ok := parse(s)
+		return !ok || v != s
+	})
+}
+
 // maxRules bounds the levels of the archive.
 const maxRules = 16
 

@@ -25,7 +25,7 @@ func FuzzLoad(f *testing.F) {
 	in := etc(f, nil)
 	f.Fuzz(func(t *testing.T, file, staged []byte) {
 		write := func(dir string, b []byte) {
-			for _, name := range []string{"pakon", "dhcp"} {
+			for _, name := range []string{"pakon", "dhcp", "fstab"} {
 				if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
 					t.Fatal(err)
 				}
@@ -51,11 +51,8 @@ func FuzzLoad(f *testing.F) {
 		if err != nil {
 			t.Fatalf("loaded, but not read: %v", err)
 		}
-		if m, a := cfg.Monitor, cfg.Archive; len(m.Interfaces) == 0 || m.DatabaseLimit < 1 || a.DatabaseLimit < 1 || a.Keep <= 0 || a.BackupInterval <= 0 || !filepath.IsAbs(a.Path) {
+		if !cfg.Valid() {
 			t.Fatalf("out of range: %+v", cfg)
-		}
-		if len(cfg.Rules) == 0 || len(cfg.Rules) > maxRules {
-			t.Fatalf("%d rules", len(cfg.Rules))
 		}
 		hosts, more, err := ReadHosts(in)
 		if err != nil {
@@ -64,6 +61,26 @@ func FuzzLoad(f *testing.F) {
 		for _, h := range hosts {
 			if h.Name != "" && !showable(h.Name, maxName) || !h.useful() {
 				t.Fatalf("host %+v", h)
+			}
+		}
+		for _, read := range []func(Folders) ([]string, error){ReadLeaseFiles, ReadHostsFiles, ReadMounts} {
+			paths, err := read(in)
+			if err != nil {
+				t.Fatalf("loaded, but paths not read: %v", err)
+			}
+			for _, path := range paths {
+				if !filepath.IsAbs(path) || path != filepath.Clean(path) {
+					t.Fatalf("path %q", path)
+				}
+			}
+		}
+		resolvers, err := ReadResolvers(in)
+		if err != nil {
+			t.Fatalf("loaded, but resolvers not read: %v", err)
+		}
+		for _, a := range resolvers {
+			if !a.IsValid() || a.IsUnspecified() || a.Is4In6() {
+				t.Fatalf("resolver %v", a)
 			}
 		}
 		for _, p := range append(problems, more...) {
