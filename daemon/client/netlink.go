@@ -142,6 +142,12 @@ func (t *Table) dumpMachine(c *rtnetlink.Conn) error {
 	if err != nil {
 		return fmt.Errorf("list routes: %w", err)
 	}
+	t.setMachine(newMachine(links, addrs, routes))
+	return nil
+}
+
+// newMachine makes of what the kernel lists what is known of this machine.
+func newMachine(links []rtnetlink.LinkMessage, addrs []rtnetlink.AddressMessage, routes []rtnetlink.RouteMessage) *machine {
 	m := &machine{
 		links: make(map[string]Interface, len(links)),
 		index: make(map[int]string, len(links)),
@@ -214,8 +220,7 @@ func (t *Table) dumpMachine(c *rtnetlink.Conn) error {
 		i.Prefixes = slices.Compact(i.Prefixes)
 		m.links[name] = i
 	}
-	t.setMachine(m)
-	return nil
+	return m
 }
 
 // reach notes that a network is behind a link.

@@ -70,6 +70,11 @@ func (c linkConn) list() ([]link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}
+	return linksOf(messages)
+}
+
+// linksOf returns the links that messages tell of.
+func linksOf(messages []netlink.Message) ([]link, error) {
 	var links []link
 	for _, m := range messages {
 		if m.Header.Type != unix.RTM_NEWLINK || len(m.Data) < unix.SizeofIfInfomsg {

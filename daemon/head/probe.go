@@ -45,6 +45,10 @@ func flowtables() ([]Flowtable, error) {
 	if err != nil {
 		return nil, err
 	}
+	return listFlowtables(c)
+}
+
+func listFlowtables(c *nftables.Conn) ([]Flowtable, error) {
 	tables, err := c.ListTables()
 	if err != nil {
 		return nil, fmt.Errorf("list tables: %w", err)

@@ -82,3 +82,31 @@ func BenchmarkCertificate(b *testing.B) {
 		c.Covers("www.example.net")
 	}
 }
+
+// FuzzCertificate: whatever a certificate has for names, what it names a server is a
+// name as it is kept.
+func FuzzCertificate(f *testing.F) {
+	for _, names := range [][2]string{
+		{"a.example", ""}, {"Users|*.A.Example.", "b.example"}, {"nas default", "anna@a.example|https://a.example/|*.b.example"},
+		{"192.0.2.1", "localhost|nas"}, {"h\u00e1\u010dky.example", "xn--hky-5la9j.example\n|a.example\x00.b.example"},
+	} {
+		f.Add(names[0], names[1])
+	}
+	f.Fuzz(func(t *testing.T, common, alt string) {
+		c := CertificateNames{list(common), list(alt)}
+		const before = "before"
+		got := c.Name([]byte(before))
+		if got == nil {
+			return
+		}
+		n, ok := strings.CutPrefix(string(got), before)
+		if !ok || n == "" || len(n) > MaxLen || string(Clean(nil, []byte(n))) != n || isPlaceholder(n) {
+			t.Fatalf("%q, %q: %q", common, alt, got)
+		}
+		for _, raw := range append(c.Common, c.Alt...) {
+			if string(raw) == n && !c.Covers(n) || string(raw) == "*."+n && !c.Covers("www."+n) {
+				t.Errorf("%q, %q do not cover %q", common, alt, n)
+			}
+		}
+	})
+}

@@ -50,3 +50,27 @@ func TestLocation(t *testing.T) {
 		})
 	}
 }
+
+// FuzzZone: whatever rule is set, it is a zone in which the hours of each year can be
+// told, or none.
+func FuzzZone(f *testing.F) {
+	for _, rule := range []string{"CET-1CEST,M3.5.0,M10.5.0/3", "<+0530>-5:30", "PST8PDT,J60,300/-26", "EST5EDT,0/0,J365/25", "UTC", "nonsense,9", "A-24:59:59"} {
+		f.Add(rule)
+	}
+	f.Fuzz(func(t *testing.T, rule string) {
+		loc, err := posixZone(rule)
+		if err != nil {
+			return
+		}
+		for year := 1970; year < 2200; year += 7 {
+			at := time.Date(year, 3, 31, 1, 59, 59, 0, time.UTC)
+			there := at.In(loc)
+			if _, offset := there.Zone(); !there.Equal(at) || offset < -8*86400 || offset > 8*86400 {
+				t.Fatalf("%q: %v is %v", rule, at, there)
+			}
+			if begins, ends := there.ZoneBounds(); !begins.IsZero() && begins.After(there) || !ends.IsZero() && !ends.After(there) {
+				t.Fatalf("%q: %v lies outside of %v to %v", rule, there, begins, ends)
+			}
+		}
+	})
+}

@@ -310,3 +310,26 @@ func sound(t *testing.T, text string) {
 		}
 	}
 }
+
+// FuzzID: whatever a device calls itself for the DHCP server, only one that is made
+// of the MAC of one device is taken for that.
+func FuzzID(f *testing.F) {
+	for _, id := range []string{"01:00:11:22:33:44:55", "ff:00:00:00:01:00:03:00:01:00:11:22:33:44:55", "000300010011223344FF",
+		"00:01:00:01:2b:c3:6d:5e:00:11:22:33:44:55", "0:3:0:1:0:11:22:33:44:55", "00:03:00:01:01:00:5e:00:00:01", "01", ":", ""} {
+		f.Add(id)
+	}
+	f.Fuzz(func(t *testing.T, id string) {
+		mac := MACOfID(id)
+		if mac == [6]byte{} {
+			return
+		}
+		b, ok := parseOctets(id, maxID)
+		if !ok || mac[0]&1 != 0 || [6]byte(b[max(0, len(b)-6):]) != mac {
+			t.Fatalf("%x, of %x", mac, b)
+		}
+		// As a lease has it, whichever way it was written.
+		if again := MACOfID(formatOctets(b)); again != mac {
+			t.Errorf("written as %s, it is %x", formatOctets(b), again)
+		}
+	})
+}
