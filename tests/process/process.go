@@ -58,14 +58,15 @@ func run(t *testing.T, attr *syscall.SysProcAttr) {
 	attr.Pdeathsig = syscall.SIGKILL
 	cmd.SysProcAttr = attr
 	out, err := cmd.CombinedOutput()
+	// Behind the name of a subtest is more of it.
 	switch {
 	case errors.Is(err, syscall.EPERM) && attr.Cloneflags != 0:
 		t.Skipf("needs mounts of its own, which only root may have: %v", err)
 	case err != nil:
 		t.Errorf("%v\n%s", err, out)
-	case bytes.Contains(out, []byte("--- SKIP: "+t.Name())):
+	case bytes.Contains(out, []byte("--- SKIP: "+t.Name()+" (")):
 		t.Skipf("%s", out)
-	case !bytes.Contains(out, []byte("--- PASS: "+t.Name())):
+	case !bytes.Contains(out, []byte("--- PASS: "+t.Name()+" (")):
 		t.Errorf("the test did not run:\n%s", out)
 	}
 }

@@ -48,3 +48,15 @@ func TestOwnMounts(t *testing.T) {
 		}
 	}
 }
+
+// TestPartSkipped: a test of which a part is skipped is not skipped.
+func TestPartSkipped(t *testing.T) {
+	t.Cleanup(func() {
+		if t.Skipped() {
+			t.Error("it is shown as skipped")
+		}
+	})
+	if Own(t) {
+		t.Run("part", func(t *testing.T) { t.Skip("what it needs is not there") })
+	}
+}
