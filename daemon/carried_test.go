@@ -247,6 +247,9 @@ func TestCarriedByADeletedBridge(t *testing.T) {
 // inNamespace runs f on a thread in a network namespace of its own.
 func inNamespace(t *testing.T, f func()) {
 	t.Helper()
+	if _, err := exec.LookPath("ip"); err != nil {
+		t.Skipf("needs iproute2: %v", err)
+	}
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread is of no further use

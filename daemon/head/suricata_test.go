@@ -41,7 +41,7 @@ func TestSuricata(t *testing.T) {
 
 func testSuricata(t *testing.T, binary string, way Way, options ...router.Option) {
 	r, err := router.Start(router.Household(), options...)
-	if errors.Is(err, router.ErrNeedsRoot) {
+	if errors.Is(err, router.ErrUnable) {
 		t.Skip(err)
 	}
 	if err != nil {

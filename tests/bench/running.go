@@ -19,7 +19,7 @@ const runningConns = 5000
 // and so root: without, there is no such figure.
 func running(ctx context.Context, b *bench) error {
 	home, err := router.Start(router.Household())
-	if errors.Is(err, router.ErrNeedsRoot) {
+	if errors.Is(err, router.ErrUnable) {
 		fmt.Fprintf(os.Stderr, "bench: daemon_rss_mb is not measured: %v\n", err)
 		return nil
 	}

@@ -25,7 +25,7 @@ func newNamespace(name string) (*namespace, error) {
 	ns := &namespace{name: name, handle: netns.None()}
 	err := onThread(func() (err error) {
 		if ns.handle, err = netns.New(); errors.Is(err, unix.EPERM) {
-			return ErrNeedsRoot // a container's root may not
+			return ErrUnable // a container's root may not
 		} else if err != nil {
 			return fmt.Errorf("making network namespace %s: %w", name, err)
 		}

@@ -69,17 +69,20 @@ type Router struct {
 	closers          []func() error // in reverse order
 }
 
-// ErrNeedsRoot is returned by Start without the right to make namespaces.
-var ErrNeedsRoot = errors.New("making a router needs root: network namespaces, bridges and raw sockets")
+// ErrUnable is returned by Start without the right to make namespaces, and without
+// the programs that make what is in them.
+var ErrUnable = errors.New("making a router needs root (network namespaces, bridges and raw sockets) and the commands ip and nft")
 
 // Start makes a router with devices behind it, and waits until all of it
 // answers. Close removes it.
 func Start(devices []Device, options ...Option) (*Router, error) {
 	if os.Geteuid() != 0 {
-		return nil, ErrNeedsRoot
+		return nil, ErrUnable
 	}
-	if _, err := exec.LookPath("ip"); err != nil {
-		return nil, fmt.Errorf("making a router needs the `ip` command of iproute2: %w", err)
+	for _, program := range []string{"ip", "nft"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrUnable, err)
+		}
 	}
 	r := &Router{}
 	for _, o := range options {

@@ -11,13 +11,13 @@ import (
 func start(t *testing.T, devices []Device, options ...Option) *Router {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		if _, err := Start(devices); !errors.Is(err, ErrNeedsRoot) {
+		if _, err := Start(devices); !errors.Is(err, ErrUnable) {
 			t.Fatalf("without root: %v", err)
 		}
-		t.Skip(ErrNeedsRoot)
+		t.Skip(ErrUnable)
 	}
 	r, err := Start(devices, options...)
-	if errors.Is(err, ErrNeedsRoot) {
+	if errors.Is(err, ErrUnable) {
 		t.Skip(err)
 	}
 	if err != nil {
@@ -104,4 +104,12 @@ func openNamespaces(t *testing.T) int {
 		}
 	}
 	return n
+}
+
+// TestUnable: where a program is lacking, the error is one to skip a test by.
+func TestUnable(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	if r, err := Start(Household()); !errors.Is(err, ErrUnable) {
+		t.Errorf("without ip and nft: %v, %v", r, err)
+	}
 }
