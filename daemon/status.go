@@ -157,6 +157,7 @@ func (d *daemon) suricataStatus() api.SuricataStatus {
 		}
 	}
 	s.State, s.Version, s.PID, s.Since = string(st.Condition), st.Version, st.PID, st.Since
+	s.Outdated = st.Outdated
 	s.Restarts, s.Error = st.Restarts, st.LastError
 	if st.Reason != "" {
 		s.Error = st.Reason

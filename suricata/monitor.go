@@ -58,6 +58,7 @@ type Monitor struct {
 	tried     bool          // the current settings were given to the service
 	announced int           // the PID at the last change of the condition
 	told      string        // the last failure logged, until Suricata runs again
+	aged      string        // the version of which its age was last logged
 	delay     time.Duration // before the next attempt
 	retry     *time.Timer
 	waiting   bool // for retry
@@ -210,8 +211,9 @@ func (m *Monitor) start(ctx context.Context, binary string, s Settings) error {
 		return err
 	}
 	m.mu.Lock()
-	m.state.Version = build.Version
+	m.state.Version, m.state.Outdated = build.Version, build.Outdated()
 	m.mu.Unlock()
+	m.noteAge(build)
 	if err := build.check(s); err != nil {
 		return err
 	}
@@ -246,6 +248,14 @@ func (m *Monitor) start(ctx context.Context, binary string, s Settings) error {
 		m.engine, m.fresh, m.words = false, false, ""
 	}
 	return nil
+}
+
+// noteAge says of each version once that a later one has mended flaws of it.
+func (m *Monitor) noteAge(b Build) {
+	if wanted := b.Outdated(); wanted != "" && m.aged != b.Version {
+		m.aged = b.Version
+		m.opt.Log.Info("suricata has flaws that a packet can reach, unless who packaged it mended them", "version", b.Version, "mended_in", wanted)
+	}
 }
 
 // writeChanged writes the file, 0600, unless that is its content.

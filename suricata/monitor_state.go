@@ -19,6 +19,7 @@ type State struct {
 	Condition  Condition
 	Reason     string    // why it is not running; empty when it is
 	Version    string    // of the binary, once known: "7.0.10"
+	Outdated   string    // the release that mended flaws of this version: "7.0.14"; "" if none is known
 	PID        int       // 0: no process
 	Since      time.Time // when the process began; time.Since is right even if the clock was set meanwhile
 	Interfaces []string  // being captured

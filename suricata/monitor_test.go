@@ -270,6 +270,36 @@ func TestMonitorSaysWhatABuildCannotDo(t *testing.T) {
 	}
 }
 
+func TestMonitorTellsOnceOfAnOldVersion(t *testing.T) {
+	t.Parallel()
+	f := newFakeRouter(t)
+	install := func(version string) {
+		f.t.Helper()
+		script(t, filepath.Join(f.root, "usr/bin/suricata"), fmt.Sprintf(fakeBuild, version, "yes", "yes")+fakeRuns)
+	}
+	install("7.0.10")
+	f.begin()
+	for _, i := range []string{"br-lan", "br-guest"} {
+		f.apply(i)
+		s := f.states.await(t, func(s State) bool { return s.Condition == Running && fmt.Sprint(s.Interfaces) == "["+i+"]" })
+		if s.Outdated != "7.0.14" {
+			t.Errorf("%+v", s)
+		}
+	}
+	const told = `level=INFO msg="suricata has flaws that a packet can reach`
+	if n := f.log.count(told); n != 1 || f.log.count("version=7.0.10 mended_in=7.0.14") != 1 {
+		t.Errorf("told %d times", n)
+	}
+	install("7.0.14")
+	f.apply("br-lan")
+	if s := f.states.await(t, func(s State) bool { return s.Condition == Running && s.Version == "7.0.14" }); s.Outdated != "" {
+		t.Errorf("%+v", s)
+	}
+	if n := f.log.count(told); n != 1 {
+		t.Errorf("told %d times, of 7.0.14 too", n)
+	}
+}
+
 func TestMonitorAddsUpDropsAndKeepsTheLastWords(t *testing.T) {
 	t.Parallel()
 	f := newFakeRouter(t)

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -104,6 +105,35 @@ func firstLine(b []byte) string {
 		return ""
 	}
 	return ": " + cleanText(string(line))
+}
+
+// mended are, by major version, the first releases without the flaws known by early 2026 that a packet can reach.
+var mended = map[int]release{7: {7, 0, 14}, 8: {8, 0, 4}}
+
+// release is the number of a release.
+type release [3]int
+
+func (r release) String() string { return fmt.Sprintf("%d.%d.%d", r[0], r[1], r[2]) }
+
+var releaseNumber = regexp.MustCompile(`^(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(-?)`)
+
+// Outdated returns the release that mended flaws of this one, "" if none is known. Who packages Suricata may have mended
+// them in this one, too, which its version does not tell.
+func (b Build) Outdated() string {
+	m := releaseNumber.FindStringSubmatch(b.Version)
+	wanted, ok := mended[b.Major]
+	if m == nil || !ok {
+		return ""
+	}
+	var r release
+	for i := range r {
+		r[i], _ = strconv.Atoi(m[i+1]) // none for 8.0
+	}
+	// What comes before a release is named after it: 8.0.4-rc1.
+	if c := slices.Compare(r[:], wanted[:]); c > 0 || c == 0 && m[4] == "" {
+		return ""
+	}
+	return wanted.String()
 }
 
 // limitedBuffer keeps the first max bytes and takes the rest.

@@ -73,11 +73,26 @@ func TestInspectReal(t *testing.T) {
 	}
 }
 
+func TestOutdated(t *testing.T) {
+	t.Parallel()
+	for version, want := range map[string]string{
+		"7.0.0": "7.0.14", "7.0.10": "7.0.14", "7.0.13": "7.0.14", "7.0.14": "", "7.0.15": "", "7.0.100": "", "7.1.0": "", "7.0": "7.0.14",
+		"8.0.0": "8.0.4", "8.0.3": "8.0.4", "8.0.4": "", "8.0.4+deb14": "", "8.0.10": "", "8.1.0-dev": "",
+		"7.0.14-rc1": "7.0.14", "8.0.4-dev": "8.0.4", "9.0.0-dev": "", "6.0.20": "",
+	} {
+		b, err := parseBuild([]byte("This is Suricata version " + version + " RELEASE\n"))
+		if got := b.Outdated(); err != nil || got != want {
+			t.Errorf("%s: %q, %v, want %q", version, got, err, want)
+		}
+	}
+}
+
 func FuzzParseBuild(f *testing.F) {
 	f.Add([]byte(fmt.Sprintf(fakeBuild, "7.0.10", "yes", "no")))
 	f.Add([]byte("This is Suricata version 7.0.10 RELEASE\nFeatures: NFQ\n  AF_PACKET support:                       yes\n"))
 	f.Fuzz(func(t *testing.T, out []byte) {
 		b, err := parseBuild(out)
+		b.Outdated()
 		if err == nil && !strings.HasPrefix(b.Version, fmt.Sprint(b.Major)) && b.Version[0] != '0' {
 			t.Errorf("%+v", b)
 		}

@@ -106,7 +106,7 @@ func TestStatus(t *testing.T) {
 			}},
 			{Name: "br-guest_turris", State: "missing"},
 		},
-		Suricata: SuricataStatus{State: "running", Version: "7.0.10", PID: 1234, Since: testNow.Add(-time.Hour), Restarts: 2,
+		Suricata: SuricataStatus{State: "running", Version: "7.0.10", Outdated: "7.0.14", PID: 1234, Since: testNow.Add(-time.Hour), Restarts: 2,
 			Error: "exit status 1", Packets: 1 << 40, Drops: 17, NotNamed: 18},
 		Events: EventStatus{Types: []Count{{"dns", 3}, {"flow", 5_000_000_000}}, Fates: []Count{{"recorded", 2}},
 			Malformed: 1, TooLong: 2, Dropped: 3, NamesDropped: 4, Connections: 5},

@@ -86,6 +86,7 @@ type CoverageStatus struct {
 type SuricataStatus struct {
 	State    string    // as suricata.Condition, or "external": not started by the daemon
 	Version  string    // "" if unknown
+	Outdated string    // the release that mended flaws of this version, "" if none is known
 	PID      int       // 0 if it does not run
 	Since    time.Time // when this process was started
 	Restarts int       // starts after the first
@@ -279,6 +280,7 @@ func (s *SuricataStatus) append(b *ubus.Builder) {
 	b.Table("suricata")
 	b.String("state", s.State)
 	b.String("version", s.Version)
+	b.String("outdated", s.Outdated)
 	b.Int("pid", int64(s.PID))
 	appendTime(b, "since", s.Since)
 	b.Int("restarts", int64(s.Restarts))

@@ -207,6 +207,9 @@ func (s *statusText) suricata(t ubus.Table) {
 		parts = append(parts, "restarted "+times(n))
 	}
 	s.line("Suricata", "%s", strings.Join(parts, ", "))
+	if o, _ := t.String("outdated"); o != "" {
+		s.line("", "%s mended flaws of this version that a packet can reach", o)
+	}
 	packets, _ := t.Int("packets")
 	drops, _ := t.Int("drops")
 	if packets > 0 || drops > 0 {
