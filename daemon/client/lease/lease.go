@@ -13,6 +13,7 @@ import (
 	"io"
 	"io/fs"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -46,8 +47,9 @@ type Lease struct {
 // others have is returned all the same.
 func Read(paths []string) (leases []Lease, skipped int, err error) {
 	for _, path := range paths {
-		n, fileErr := readLines(path, func(line string) bool { return parseLine(line, &leases) })
-		skipped += n
+		f := reading{leases: &leases}
+		n, fileErr := readLines(path, f.line)
+		skipped += n + f.finish()
 		if fileErr != nil && !errors.Is(fileErr, fs.ErrNotExist) {
 			err = errors.Join(err, fmt.Errorf("read leases: %w", fileErr))
 		}
@@ -86,6 +88,83 @@ func eachLine(r io.Reader, parse func(line string) bool) (skipped int, err error
 			return skipped, nil
 		}
 	}
+}
+
+// broken is what odhcpd puts in front of what is no host name. Until 2026 it wrote the
+// rest of that as the device had sent it, with its newlines.
+const broken = `broken\x20`
+
+// reading is a file of leases as far as it was read. What stands behind a name that
+// may have newlines may be a part of that: made up by a device, as the line of another.
+type reading struct {
+	leases   *[]Lease
+	name     int       // bytes behind the last line that may be of such a name
+	torn     bool      // one of the lines that may be of it is none of a lease
+	from     int       // where those behind it begin in doubtful
+	doubtful [][]Lease // lines that may be of such names
+}
+
+// maxDoubtful bounds the lines that are looked at for what others say.
+const maxDoubtful = 64
+
+func (r *reading) line(line string) bool {
+	doubtful := r.name > 0
+	if !doubtful {
+		r.end()
+	}
+	var said []Lease
+	to := r.leases
+	if doubtful {
+		to = &said
+	}
+	ok := parseLine(line, to)
+	if len(said) > 0 {
+		r.doubtful = append(r.doubtful, said)
+	}
+	r.name -= len(line) + 1
+	if fields := strings.Fields(line); len(fields) > 4 && fields[0] == "#" && strings.HasPrefix(fields[4], broken) {
+		const end = 16 // bytes, for the newline may be the last of the name
+		r.name = max(r.name, maxName+end+strings.Index(line, broken)-len(line))
+		doubtful = true
+	}
+	r.torn = r.torn || doubtful && !ok
+	return ok
+}
+
+// end empties the lines behind a name that is known to have had newlines.
+func (r *reading) end() {
+	if r.torn {
+		clear(r.doubtful[r.from:])
+	}
+	r.torn, r.from = false, len(r.doubtful)
+}
+
+// finish takes the doubtful lines that no other contradicts, and returns how many it
+// does not take.
+func (r *reading) finish() (skipped int) {
+	r.end()
+	sure := slices.Clone(*r.leases)
+	for i, line := range r.doubtful {
+		against := func(o Lease) bool {
+			return slices.ContainsFunc(line, func(l Lease) bool { return l != o && l.contradicts(&o) })
+		}
+		if line == nil || i >= maxDoubtful || len(*r.leases)+len(line) > maxLeases || slices.ContainsFunc(sure, against) ||
+			slices.ContainsFunc(r.doubtful, func(other []Lease) bool { return slices.ContainsFunc(other, against) }) {
+			skipped++
+			continue
+		}
+		*r.leases = append(*r.leases, line...)
+	}
+	return skipped
+}
+
+// contradicts reports whether two leases can not both be right: of one device of
+// which they say something else, or of one address that two devices have.
+func (l *Lease) contradicts(o *Lease) bool {
+	if l.MAC == o.MAC && l.MAC != [6]byte{} || l.ClientID == o.ClientID && l.ClientID != "" {
+		return l.Name != o.Name && l.Name != "" && o.Name != "" || l.Addr.Is4() && o.Addr.Is4() && l.Addr != o.Addr
+	}
+	return l.Addr == o.Addr
 }
 
 // parseLine adds the leases of a line. Each line tells by itself whose it is.
@@ -225,7 +304,7 @@ func parseOdhcpd(fields []string, leases *[]Lease) bool {
 // shown as the name of a device, or would be taken for the address of one.
 func cleanName(s string) string {
 	s = strings.TrimSuffix(s, ".")
-	if s == "*" || s == "-" || len(s) > maxName || !utf8.ValidString(s) || strings.HasPrefix(s, `broken\x20`) || strings.Contains(s, ":") {
+	if s == "*" || s == "-" || len(s) > maxName || !utf8.ValidString(s) || strings.HasPrefix(s, broken) || strings.Contains(s, ":") {
 		return ""
 	}
 	for _, r := range s {

@@ -60,9 +60,9 @@ const odhcpdFile = "fd00::20\tphone.lan\tphone\n" +
 	"192.168.1.20\ttablet\n" +
 	"# br-lan 001122334455 ipv4 tablet 1790000001 c0a80114 32 192.168.1.20/32\n" +
 	"# br-lan 001122334455 ipv4 broken\\x20Jan's phone 1790000002 c0a80115 32 192.168.1.21/32\n" +
-	"# br-new 00:11:22:33:44:55 ipv4 - -1 c0a80116 32 192.168.1.22/32\n" +
-	"# br-new 0:11:22:33:44:55 ipv4 broken\\x20- 1790000003 c0a80117 32 192.168.1.23/32\n" +
-	"# br-new 00:11:22:33:44:55 ipv4 broken\\x20Jan\\x27s\\x20phone 1790000004 c0a80118 32 192.168.1.24/32\n" +
+	"# br-new 00:11:22:33:44:56 ipv4 - -1 c0a80116 32 192.168.1.22/32\n" +
+	"# br-new 0:11:22:33:44:57 ipv4 broken\\x20- 1790000003 c0a80117 32 192.168.1.23/32\n" +
+	"# br-new 00:11:22:33:44:58 ipv4 broken\\x20Jan\\x27s\\x20phone 1790000004 c0a80118 32 192.168.1.24/32\n" +
 	"# br-new 00030001001122334455 4 - 1790000005 60 128 fd00::60/128\n"
 
 var odhcpdLeases = []Lease{
@@ -71,9 +71,9 @@ var odhcpdLeases = []Lease{
 	{none, at("fd00::30"), "", "00:04:00:01:02:03:04:05:06:07:08:09:0a:0b:0c:0d:0e:0f", 0},
 	{macA, at("192.168.1.20"), "tablet", "", 1790000001},
 	{macA, at("192.168.1.21"), "", "", 1790000002},
-	{macA, at("192.168.1.22"), "", "", 0},
-	{macA, at("192.168.1.23"), "", "", 1790000003},
-	{macA, at("192.168.1.24"), "", "", 1790000004},
+	{[6]byte{0, 0x11, 0x22, 0x33, 0x44, 0x56}, at("192.168.1.22"), "", "", 0},
+	{[6]byte{0, 0x11, 0x22, 0x33, 0x44, 0x57}, at("192.168.1.23"), "", "", 1790000003},
+	{[6]byte{0, 0x11, 0x22, 0x33, 0x44, 0x58}, at("192.168.1.24"), "", "", 1790000004},
 	{macA, at("fd00::60"), "", "00:03:00:01:00:11:22:33:44:55", 1790000005},
 }
 
@@ -108,7 +108,9 @@ func TestRead(t *testing.T) {
 
 // parse reads the leases of a file.
 func parse(text string, leases *[]Lease) (skipped int, err error) {
-	return eachLine(strings.NewReader(text), func(line string) bool { return parseLine(line, leases) })
+	f := reading{leases: leases}
+	skipped, err = eachLine(strings.NewReader(text), f.line)
+	return skipped + f.finish(), err
 }
 
 func compare(t *testing.T, got, want []Lease) {
@@ -272,6 +274,53 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// TestForgedLines: a device whose name has newlines says nothing of others, however it
+// goes on and whatever the server writes behind it.
+func TestForgedLines(t *testing.T) {
+	const (
+		rest   = " 1790000000 c0a80109 32 192.168.1.9/32\n" // what odhcpd writes behind a name
+		victim = "# br-lan 001122334455 ipv4 Anna 1790000000 c0a8010a 32 192.168.1.10/32\n"
+		other  = "# br-lan 0a1122334455 ipv4 tv 1790000000 c0a8010b 32 192.168.1.11/32\n"
+		of     = "# br-lan 021122334455 ipv4 broken\\x20" // the beginning of the attacker's
+		forged = "# br-lan 001122334455 ipv4 Evil 1790000000 c0a8010c 32 192.168.1.12/32\n"
+		own    = " 1790000000 c0a80108 32 192.168.1.8/32\n" // as if it were the end of its own
+	)
+	anna := Lease{macA, at("192.168.1.10"), "Anna", "", 1790000000}
+	tv := Lease{[6]byte{0x0a, 0x11, 0x22, 0x33, 0x44, 0x55}, at("192.168.1.11"), "tv", "", 1790000000}
+	attacker := func(addr string) Lease {
+		return Lease{[6]byte{2, 0x11, 0x22, 0x33, 0x44, 0x55}, at(addr), "", "", 1790000000}
+	}
+	for _, tt := range []struct {
+		name, text string
+		want       []Lease
+		skipped    int
+	}{
+		{"no newline", of + "Anna's phone" + rest + other + victim, []Lease{attacker("192.168.1.9"), tv, anna}, 0},
+		{"a line between two pieces", victim + of + "x\n" + forged + "x" + rest, []Lease{anna}, 3},
+		{"nobody else of whom it is", of + "x\n" + forged + "x" + rest, nil, 3},
+		{"its end is the server's", victim + of + "x\n# br-lan 001122334455 ipv4 Evil" + rest, []Lease{anna}, 2},
+		{"ends as a line does", victim + of + "x" + own + "# br-lan 001122334455 ipv4 Evil" + rest, []Lease{anna, attacker("192.168.1.8")}, 1},
+		{"the other comes later", of + "x" + own + "# br-lan 001122334455 ipv4 Evil" + rest + strings.Repeat("\n", 256) + victim, []Lease{attacker("192.168.1.8"), anna}, 1},
+		{"of the same name", victim + of + "x" + own + "# br-lan 001122334455 ipv4 Anna" + rest, []Lease{anna, attacker("192.168.1.8")}, 1},
+		{"another's address", victim + of + "x" + own + "# br-lan 041122334455 ipv4 Evil 1790000000 c0a8010a 32 192.168.1.10/32\nx" + rest, []Lease{anna, attacker("192.168.1.8")}, 2},
+		{"the newline is the last", victim + of + strings.Repeat("x", maxName-len(broken)-1) + "\n" + rest, []Lease{anna}, 2},
+		{"of IPv6", "# br-lan 00030001001122334455 1 Anna 1790000000 a 128 fd00::a/128\n# br-lan 00030001021122334455 1 broken\\x20x 1790000000 b 128 fd00::b/128\n" +
+			"# br-lan 00030001001122334455 1 Evil 1790000000 c 128 fd00::c/128\n", []Lease{
+			{macA, at("fd00::a"), "Anna", "00:03:00:01:00:11:22:33:44:55", 1790000000},
+			{[6]byte{2, 0x11, 0x22, 0x33, 0x44, 0x55}, at("fd00::b"), "", "00:03:00:01:02:11:22:33:44:55", 1790000000},
+		}, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var got []Lease
+			skipped, err := parse(tt.text, &got)
+			if err != nil || skipped != tt.skipped {
+				t.Errorf("skipped %d, %v; want %d", skipped, err, tt.skipped)
+			}
+			compare(t, got, tt.want)
+		})
+	}
+}
+
 func FuzzDnsmasq(f *testing.F) {
 	f.Add(dnsmasqFile)
 	for line := range strings.Lines(dnsmasqFile) {
@@ -282,6 +331,7 @@ func FuzzDnsmasq(f *testing.F) {
 
 func FuzzOdhcpd(f *testing.F) {
 	f.Add(odhcpdFile)
+	f.Add("# br-lan 021122334455 ipv4 broken\\x20x\n# br-lan 001122334455 ipv4 Evil 1 c0a80109 32 192.168.1.9/32\n# br-lan 001122334455 ipv4 Anna 1 c0a8010a 32 192.168.1.10/32\n")
 	for line := range strings.Lines(odhcpdFile) {
 		f.Add(line)
 	}
