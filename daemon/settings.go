@@ -353,6 +353,10 @@ func loadSaved(path string) saved {
 	if err != nil {
 		return saved{Config: uci.Default()}
 	}
+	return parseSaved(b)
+}
+
+func parseSaved(b []byte) saved {
 	// An option that a Pakon of another version did not know has its default.
 	s := saved{Config: uci.Default()}
 	if err := json.Unmarshal(b, &s); err != nil || !s.Config.Valid() {
