@@ -365,3 +365,33 @@ func BenchmarkListener(b *testing.B) {
 		b.Error(err)
 	}
 }
+
+// TestOneByteSegments: a writer whose lines come a byte at a time costs no more than
+// these bytes, whatever is in the buffer already.
+func TestOneByteSegments(t *testing.T) {
+	l := &Listener{queue: newQueue()}
+	r := &reader{l: l, buf: make([]byte, MaxLine)}
+	send := func(line string) {
+		for i := range len(line) {
+			r.buf[r.n] = line[i]
+			r.received(1)
+		}
+	}
+	long := strings.Repeat("x", MaxLine-2)
+	send(long)
+	if n := testing.AllocsPerRun(1000, func() { r.received(0) }); n != 0 {
+		t.Errorf("%v allocations for each segment", n)
+	}
+	send("\n")
+	for range 10_000 {
+		send("header: value\n")
+	}
+	lines := uint64(0)
+	for c := l.queue.pop(); c != nil; c = l.queue.pop() {
+		lines += countLines(c)
+		l.queue.release(c)
+	}
+	if lines != 10_001 || r.n != 0 || l.tooLong.Load() != 0 {
+		t.Errorf("%d lines, %d bytes left, %d too long", lines, r.n, l.tooLong.Load())
+	}
+}

@@ -3,6 +3,7 @@ package head
 import (
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/nftables"
@@ -130,6 +131,38 @@ func TestRulesOnlyLook(t *testing.T) {
 	}
 	if plan := (plan{}).rules(); plan != nil {
 		t.Errorf("no way makes rules: %v", plan)
+	}
+}
+
+// TestRulesCompareWholeNames: what means something to nft, a shell or a path in the
+// name of an interface means nothing in a rule.
+func TestRulesCompareWholeNames(t *testing.T) {
+	t.Parallel()
+	want := []string{`"; drop; "`, "$(id)", "%s", "*", "-f", "..", "a'b", "br*", "br-lan", "{ a, b }", "\\x41", "háčky"}
+	p := plan{way: NFLOG}
+	for _, name := range (Settings{Interfaces: append([]string{"../br-lan", "a\x00b"}, want...)}).interfaces() {
+		p.networks = append(p.networks, network{name: name})
+	}
+	var got []string
+	for _, c := range p.logRules().chains {
+		for _, rule := range c.rules {
+			for i, e := range rule.exprs {
+				meta, ok := e.(*expr.Meta)
+				if !ok || meta.Key != expr.MetaKeyIIFNAME && meta.Key != expr.MetaKeyOIFNAME {
+					continue
+				}
+				cmp, ok := rule.exprs[i+1].(*expr.Cmp)
+				if !ok || cmp.Op != expr.CmpOpEq || len(cmp.Data) != unix.IFNAMSIZ {
+					t.Fatalf("chain %s: %#v", c.Name, rule.exprs[i+1])
+				}
+				got = append(got, strings.TrimRight(string(cmp.Data), "\x00"))
+			}
+		}
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if got = slices.Compact(got); !slices.Equal(got, want) {
+		t.Errorf("rules for %q, want %q", got, want)
 	}
 }
 

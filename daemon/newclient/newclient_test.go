@@ -242,6 +242,8 @@ func TestOverflow(t *testing.T) {
 }
 
 func TestTurris(t *testing.T) {
+	dashes := phone
+	dashes.Name = "-s"
 	unnamed := client.Device{MAC: phone.MAC, Random: true}
 	vendor := phone
 	vendor.Name, vendor.NameSource = "Google 3a:b7", client.Vendor
@@ -253,6 +255,8 @@ func TestTurris(t *testing.T) {
 			"New device in the network br-lan: Pixel-7 (Google), 192.168.1.23, MAC 00:1b:44:11:3a:b7"},
 		{vendor, "Nové zařízení v síti br-lan: Google 3a:b7, 192.168.1.23, MAC 00:1b:44:11:3a:b7",
 			"New device in the network br-lan: Google 3a:b7, 192.168.1.23, MAC 00:1b:44:11:3a:b7"},
+		{dashes, "Nové zařízení v síti br-lan: -s (Google), 192.168.1.23, MAC 00:1b:44:11:3a:b7",
+			"New device in the network br-lan: -s (Google), 192.168.1.23, MAC 00:1b:44:11:3a:b7"},
 		{unnamed, "Nové zařízení v síti: MAC 00:1b:44:11:3a:b7", "New device in the network: MAC 00:1b:44:11:3a:b7"},
 	} {
 		for _, enabled := range []bool{true, false} {
