@@ -6,7 +6,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -103,7 +102,10 @@ func (s *Store) openArchive(ctx context.Context, path string, create bool) (_ *a
 			return nil, err
 		}
 	}
-	return a, a.openReaders(ctx)
+	if err := a.openReaders(ctx); err != nil {
+		return nil, err
+	}
+	return a, a.check(ctx)
 }
 
 // makeFolder makes the folder of archive and backup, for the owner alone.
@@ -260,7 +262,10 @@ func (a *archive) metas(ctx context.Context, q querier, lo, hi int64) ([]blockRo
 		}
 		all = append(all, m)
 	}
-	return all, rows.Err()
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list blocks of %s: %w", a.path, err)
+	}
+	return all, nil
 }
 
 // load reads a block into b.
@@ -297,9 +302,9 @@ const blockFlows = 4096
 // is there may hold ids between theirs.
 func (a *archive) put(ctx context.Context, c *sql.Conn, level int, b *block.Block) error {
 	return inBlocks(b, func(flows []block.Flow, data []byte) error {
-		first, last := &flows[0], &flows[len(flows)-1]
+		m := blockRow{first: flows[0].ID, last: flows[len(flows)-1].ID, ends: latest(flows), flows: int64(len(flows))}
 		if _, err := c.ExecContext(ctx, "INSERT INTO blocks (first, last, level, ends, flows, mark, data) VALUES (?, ?, ?, ?, ?, ?, ?)",
-			first.ID, last.ID, level, latest(flows), len(flows), int64(crc32.ChecksumIEEE(data)), data); err != nil {
+			m.first, m.last, level, m.ends, m.flows, markOf(m, data), data); err != nil {
 			return fmt.Errorf("add a block: %w", err)
 		}
 		return nil

@@ -39,7 +39,7 @@ func (s *Store) attachArchive(ctx context.Context, create bool) (*archive, error
 			return nil, err
 		}
 		if err := s.takeUp(ctx, opened); err != nil {
-			return nil, errors.Join(err, opened.close())
+			return nil, fmt.Errorf("take up archive %s: %w", config.Path, errors.Join(err, opened.close()))
 		}
 		s.setArchive(opened)
 		a = opened
@@ -96,7 +96,7 @@ func (s *Store) takeUp(ctx context.Context, a *archive) error {
 	})
 	s.w.mu.Unlock()
 	if err != nil {
-		return fmt.Errorf("take up archive %s: %w", a.path, err)
+		return fmt.Errorf("note what was written: %w", err)
 	}
 	return s.agree(ctx, a)
 }

@@ -199,7 +199,10 @@ func (a *archive) days(ctx context.Context, q querier) ([]span64, error) {
 		}
 		days = append(days, d)
 	}
-	return days, rows.Err()
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list days of %s: %w", a.path, err)
+	}
+	return days, nil
 }
 
 // dayOf is the day in which a time lies: one that the archive has, or one of the

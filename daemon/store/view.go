@@ -59,8 +59,10 @@ func (s *Store) tryView(ctx context.Context, a *archive) (_ *view, err error) {
 	if v.archive, err = a.read.BeginTx(ctx, nil); err != nil {
 		return nil, err
 	}
-	v.moving, err = s.pending(ctx, v.live, v.archive)
-	return v, err
+	if v.moving, err = s.pending(ctx, v.live, v.archive); err != nil {
+		return nil, fmt.Errorf("compare with archive %s: %w", a.path, err)
+	}
+	return v, nil
 }
 
 // close ends reading. Nothing was written.
@@ -172,7 +174,10 @@ func (v *view) sums(ctx context.Context, d span64, to *exchange) error {
 			return err
 		}
 	}
-	return errors.Join(rows.Err(), rows.Close())
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return fmt.Errorf("read sums of %s: %w", v.a.path, err)
+	}
+	return nil
 }
 
 // decoded is a block of the archive that was read last: who walks through it page

@@ -6,7 +6,7 @@ CREATE TABLE blocks (
 	level INTEGER NOT NULL,               -- how often they have been merged; never more than in an earlier block
 	ends  INTEGER NOT NULL,               -- end of the flow that ends last, Unix ms
 	flows INTEGER NOT NULL,               -- how many there are in it
-	mark  INTEGER NOT NULL,               -- tells it from what was there before: a CRC of data
+	mark  INTEGER NOT NULL,               -- tells it from what was there before: see markOf
 	data  BLOB NOT NULL
 ) STRICT;
 
