@@ -17,12 +17,12 @@ func mac(t testing.TB, s string) MAC {
 }
 
 func TestParseMAC(t *testing.T) {
-	for _, s := range []string{"00:1b:44:11:3a:b7", "00-1B-44-11-3A-B7", "00:1B-44:11-3a:b7"} {
+	for _, s := range []string{"00:1b:44:11:3a:b7", "00-1B-44-11-3A-B7", "00:1B-44:11-3a:b7", "001b44113AB7", "001b.4411.3ab7", "001b44-113ab7", "00.1b.44.11.3a.b7"} {
 		if m := mac(t, s); m.String() != "00:1b:44:11:3a:b7" {
 			t.Errorf("%q is read as %v", s, m)
 		}
 	}
-	for _, s := range []string{"", "00:1b:44:11:3a", "00:1b:44:11:3a:b7:00", "001b44113ab7", "00:1b:44:11:3a:bg", "00.1b.44.11.3a.b7", "0:01b:44:11:3a:b7"} {
+	for _, s := range []string{"", "00:1b:44:11:3a", "00:1b:44:11:3a:b7:00", "001b44113ab", "00:1b:44:11:3a:bg", "0:01b:44:11:3a:b7", "0:1b:44:11:3a:b7", "001b.4411.3ab7.", "001b..44113ab7", "001.b44.113.ab7", "001b4411:3ab7"} {
 		if m, err := ParseMAC(s); err == nil {
 			t.Errorf("%q is read as %v, want an error", s, m)
 		}

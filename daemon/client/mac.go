@@ -4,6 +4,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 )
 
 // ID tells a client from others: its MAC, or, of one that has none (a peer of
@@ -37,19 +39,18 @@ func ParseID(s string) (id ID, ok bool) {
 // MAC is an Ethernet address (EUI-48). The zero MAC means "unknown".
 type MAC [6]byte
 
-// ParseMAC reads six hexadecimal octets separated by ':' or '-', in either case.
-func ParseMAC(s string) (MAC, error) {
-	var m MAC
-	if len(s) != 17 {
+// ParseMAC reads six hexadecimal octets, in either case, as programs and labels have
+// them: separated by ':' or '-' (00:11:22:33:44:55), in groups of two or three octets
+// (0011.2233.4455, 001122-334455), or not at all.
+func ParseMAC(s string) (m MAC, err error) {
+	groups := strings.FieldsFunc(s, func(r rune) bool { return r == ':' || r == '-' || r == '.' })
+	octets := strings.Join(groups, "")
+	uneven := slices.ContainsFunc(groups, func(g string) bool { return len(g)%2 != 0 || len(g)*len(groups) != len(octets) })
+	if len(octets) != 2*len(m) || len(s) != len(octets)+len(groups)-1 || uneven {
 		return MAC{}, fmt.Errorf("MAC address %q: want six octets like 00:11:22:33:44:55", s)
 	}
-	for i := range m {
-		if i > 0 && s[3*i-1] != ':' && s[3*i-1] != '-' {
-			return MAC{}, fmt.Errorf("MAC address %q: want six octets like 00:11:22:33:44:55", s)
-		}
-		if _, err := hex.Decode(m[i:i+1], []byte(s[3*i:3*i+2])); err != nil {
-			return MAC{}, fmt.Errorf("MAC address %q: %w", s, err)
-		}
+	if _, err := hex.Decode(m[:], []byte(octets)); err != nil {
+		return MAC{}, fmt.Errorf("MAC address %q: %w", s, err)
 	}
 	return m, nil
 }

@@ -99,6 +99,9 @@ func (c *command) follow(ctx context.Context, o *showOptions) error {
 	}
 }
 
+// octets leaves of a MAC address what is the same in all spellings.
+var octets = strings.NewReplacer(":", "", "-", "", ".", "")
+
 // matches tells whether the options ask for a flow unless it is hidden, as the
 // method query would; groups are those of the notification.
 func (o *showOptions) matches(t, groups ubus.Table) bool {
@@ -121,7 +124,7 @@ func (o *showOptions) matches(t, groups ubus.Table) bool {
 			s = addr.Unmap().String()
 			return mac == "" && (s == client || s == alias)
 		}
-		return strings.EqualFold(s, client) || strings.EqualFold(s, alias) || strings.EqualFold(strings.ReplaceAll(s, "-", ":"), mac)
+		return strings.EqualFold(s, client) || strings.EqualFold(s, alias) || mac != "" && strings.EqualFold(octets.Replace(s), octets.Replace(mac))
 	}) {
 		return false
 	}
