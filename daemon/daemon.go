@@ -223,6 +223,7 @@ func newDaemon(ctx context.Context, o options, log *slog.Logger) (_ *daemon, err
 	d.store.SetArchive(s.keeping(d.paths).archive)
 	d.keeper.devices = &devices{
 		table: d.clients, store: d.store, log: log, announce: d.announceDevice, ready: d.devicesReady,
+		pass:  func(devices int) { d.newclient.Pass(devices) },
 		hosts: func() []client.Host { return d.settings.Load().hosts },
 	}
 	d.keeper.newDevices = d.clients.Wake()
@@ -232,7 +233,7 @@ func newDaemon(ctx context.Context, o options, log *slog.Logger) (_ *daemon, err
 		Archive: d.keeper.Archive, Backup: d.keeper.Backup, Forget: d.forget, Location: d.location, Log: log,
 	})
 	d.newclient = newclient.New(newclient.Config{
-		Notify: d.api.NotifyClient, Folder: d.paths.scripts, Turris: d.paths.turris, Log: log,
+		Notify: func(n newclient.Notice) error { return d.api.NotifyClient(n.Device, n.More) }, Folder: d.paths.scripts, Turris: d.paths.turris, Log: log,
 		Enabled: func() bool { return d.settings.Load().config.Monitor.NotifyNewDevices },
 	})
 	d.writer.stored = func(flows []flow.Flow) {

@@ -34,8 +34,8 @@ const (
 
 // deviceStore is what the registry of devices needs of the store.
 type deviceStore interface {
-	// Totals tells which clients have flows.
-	Totals(ctx context.Context, since int64) (map[client.ID]store.Total, error)
+	// Totals tells which clients have flows; the known ones always.
+	Totals(ctx context.Context, since int64, known func(client.ID) bool) (store.Totals, error)
 	// Wrote counts bytes that were written to the drive.
 	Wrote(ctx context.Context, bytes int64) error
 }
@@ -48,6 +48,7 @@ type devices struct {
 	log      *slog.Logger
 	hosts    func() []client.Host // those that the owner has named
 	announce func(client.Device)
+	pass     func(devices int) // counts new devices that were forgotten again
 	// ready returns once the table has what the kernel and the DHCP server know, or
 	// can not have it, or ctx has ended.
 	ready func(ctx context.Context)
@@ -129,12 +130,21 @@ func (d *devices) read(path string) ([]client.Record, error) {
 
 // everyone is those who have flows or a name of the owner's.
 func (d *devices) everyone(ctx context.Context) ([]client.Record, error) {
-	totals, err := d.store.Totals(ctx, 0)
+	there := make(map[client.MAC]bool)
+	for _, n := range d.table.Devices() {
+		there[n.MAC] = true
+	}
+	for _, h := range d.hosts() {
+		for _, m := range h.MACs {
+			there[m] = true
+		}
+	}
+	totals, err := d.store.Totals(ctx, 0, func(id client.ID) bool { return there[id.MAC] })
 	if err != nil {
 		return nil, fmt.Errorf("list the clients of all flows: %w", err)
 	}
 	var records []client.Record
-	for id, t := range totals {
+	for id, t := range totals.Of {
 		if !id.MAC.IsZero() {
 			records = append(records, client.Record{MAC: id.MAC, First: t.First, Last: t.Last, Told: true})
 		}
@@ -197,7 +207,7 @@ func (d *devices) forget() error {
 // again; zero if the table's Wake tells. What is known of them is saved first, by
 // save, so that none is announced twice.
 func (d *devices) work(save func() (int64, error)) (next time.Time) {
-	news, next := d.table.News()
+	news, passed, next := d.table.News()
 	if d.path != "" && (len(news) > 0 || next.IsZero() && d.table.Unsaved()) {
 		if time.Since(d.since) > 24*time.Hour {
 			d.since, d.soon = time.Now(), 0
@@ -206,6 +216,9 @@ func (d *devices) work(save func() (int64, error)) (next time.Time) {
 			written, _ := save() // which has told of the error
 			d.soon += written
 		}
+	}
+	if passed > 0 {
+		d.pass(passed)
 	}
 	for _, n := range news {
 		d.announce(n)
@@ -230,7 +243,6 @@ func muted(n *client.Device, mute, networks []string) bool {
 // announceDevice has a new device announced, unless it is muted.
 func (d *daemon) announceDevice(n client.Device) {
 	if muted(&n, d.settings.Load().config.Monitor.NotifyMute, append(d.watched.Load().named(n.Interface), n.Interface)) {
-		d.log.Info("a new device, which is muted", "mac", n.MAC, "name", n.Name, "interface", n.Interface)
 		return
 	}
 	d.newclient.Announce(n)

@@ -669,6 +669,7 @@ func (k *keeper) believe(ctx context.Context) {
 	// Times of devices that a clock has left which was ahead are mended.
 	if k.devices != nil && why == "" && k.wall.Steady.Believed(k.uptime()) {
 		k.devices.table.ClockRight()
+		k.devices.table.Age()
 	}
 }
 

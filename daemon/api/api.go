@@ -29,8 +29,9 @@ type Store interface {
 	Count(context.Context, store.Filter) (wanted, hidden store.Count, err error)
 	// Summary sums up flows; hidden are those that its filter hides.
 	Summary(context.Context, store.SummaryQuery) (rows []store.SummaryRow, hidden store.Count, err error)
-	// Totals are the bytes of each client since the time, in Unix milliseconds.
-	Totals(ctx context.Context, since int64) (map[client.ID]store.Total, error)
+	// Totals are the bytes of each client since the time, in Unix milliseconds; of those
+	// that are known always.
+	Totals(ctx context.Context, since int64, known func(client.ID) bool) (store.Totals, error)
 	// LeftOut is what was not recorded on days that end after the time, likewise.
 	LeftOut(ctx context.Context, since int64) ([]store.LeftOut, error)
 }
@@ -41,13 +42,8 @@ type Clients interface {
 	Name(client.MAC) (name, source string)
 	// NameAt is that of the device with an address.
 	NameAt(client.MAC, netip.Addr) (name, source string)
-	// Alias is a name that the device has given itself and is not called by, because
-	// others have, too; "" if there is none.
-	Alias(client.MAC) string
 	// Meant finds the clients that are meant by a name, whatever its case.
 	Meant(name string) []client.ID
-	// Shared reports whether these are several that have given themselves the name.
-	Shared(name string) bool
 	// Devices are those that were seen lately.
 	Devices() []client.Device
 }
@@ -126,7 +122,11 @@ func New(c Config) *API {
 			ubus.Arg{Name: "count", Type: ubus.TypeBool})},
 		{Name: "summary", Lane: asking, Handler: a.handler(a.summary), Args: append(flowFilter[:len(flowFilter):len(flowFilter)],
 			ubus.Arg{Name: "by", Type: ubus.TypeArray})},
-		{Name: "clients", Lane: asking, Handler: a.handler(a.clients)},
+		{Name: "clients", Lane: asking, Handler: a.handler(a.clients), Args: []ubus.Arg{
+			{Name: "limit", Type: ubus.TypeInt32},
+			{Name: "cursor", Type: ubus.TypeString},
+			{Name: "folded", Type: ubus.TypeBool},
+		}},
 		{Name: "status", Lane: looking, Handler: a.handler(a.status)},
 		{Name: "forget", Lane: ordering, Handler: a.handler(a.forget), Args: []ubus.Arg{
 			{Name: "mac", Type: ubus.TypeArray},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -20,14 +21,24 @@ const (
 	traffic = 24 * time.Hour
 	// leftOutDays is for how many days, with today, it is told what was not recorded.
 	leftOutDays = 7
+	// byAddress is the source of the name of a client without a MAC that has no other.
+	byAddress = "address"
 )
 
 // clients lists the devices that were seen lately and the clients with flows in the
 // last 24 hours; the named ones first. One without a MAC is its address.
-func (a *API) clients(ctx context.Context, _ ubus.Table, b *ubus.Builder) error {
-	totals, err := a.Store.Totals(ctx, a.now().Add(-traffic).UnixMilli())
+func (a *API) clients(ctx context.Context, args ubus.Table, b *ubus.Builder) error {
+	left, err := limit(args)
 	if err != nil {
-		return fmt.Errorf("summing clients' traffic: %w", err)
+		return err
+	}
+	all, err := boolean(args, "folded", false)
+	if err != nil {
+		return err
+	}
+	after, err := readClientsCursor(args)
+	if err != nil {
+		return err
 	}
 	out, err := a.Store.LeftOut(ctx, a.now().AddDate(0, 0, 1-leftOutDays).UnixMilli())
 	if err != nil {
@@ -36,16 +47,22 @@ func (a *API) clients(ctx context.Context, _ ubus.Table, b *ubus.Builder) error 
 	leftOut := make(map[client.ID][]store.LeftOut)
 	for _, l := range out {
 		leftOut[l.Client] = append(leftOut[l.Client], l)
-		if _, known := totals[l.Client]; !known {
-			totals[l.Client] = store.Total{}
-		}
 	}
 	devices := a.Clients.Devices()
 	seen := make(map[client.MAC]bool, len(devices))
-	for _, d := range devices {
-		seen[d.MAC] = true
+	for i := range devices {
+		seen[devices[i].MAC] = true
 	}
-	for id, t := range totals {
+	totals, err := a.Store.Totals(ctx, a.now().Add(-traffic).UnixMilli(), func(id client.ID) bool { return seen[id.MAC] || leftOut[id] != nil })
+	if err != nil {
+		return fmt.Errorf("summing clients' traffic: %w", err)
+	}
+	for id := range leftOut {
+		if _, has := totals.Of[id]; !has {
+			totals.Of[id] = store.Total{}
+		}
+	}
+	for id, t := range totals.Of {
 		if seen[id.MAC] {
 			continue
 		}
@@ -53,25 +70,116 @@ func (a *API) clients(ctx context.Context, _ ubus.Table, b *ubus.Builder) error 
 		d.Name, d.NameSource = a.Clients.NameAt(id.MAC, id.Addr)
 		if id.Addr.IsValid() {
 			d.Addresses = []netip.Addr{id.Addr}
+			if d.Name == "" {
+				d.Name, d.NameSource = id.Addr.String(), byAddress
+			}
 		}
 		devices = append(devices, d)
 	}
-	slices.SortFunc(devices, func(x, y client.Device) int {
-		return cmp.Or(cmp.Compare(b2i(x.Name == ""), b2i(y.Name == "")),
-			strings.Compare(strings.ToLower(x.Name), strings.ToLower(y.Name)), bytes.Compare(x.MAC[:], y.MAC[:]), x.Address().Compare(y.Address()))
-	})
-	b.Array("clients")
+	folded := 0
+	rows := make([]clientRow, 0, len(devices))
 	for i := range devices {
-		if b.Len() >= replyBytes {
-			b.Close()
-			b.Bool("truncated", true)
-			return nil
+		if d := &devices[i]; d.Folded && !all {
+			folded++
+		} else {
+			rows = append(rows, clientRow{keyOf(d), d})
 		}
-		id := client.IDOf(devices[i].MAC, devices[i].Address())
-		a.appendClient(b, &devices[i], totals[id], leftOut[id])
+	}
+	slices.SortFunc(rows, func(x, y clientRow) int { return x.compare(&y.clientKey) })
+	next := ""
+	b.Array("clients")
+	for i := range rows {
+		r := &rows[i]
+		if after != nil && r.compare(after) <= 0 {
+			continue
+		}
+		if left == 0 || b.Len() >= replyBytes {
+			next = rows[i-1].cursor()
+			break
+		}
+		id := client.IDOf(r.device.MAC, r.device.Address())
+		a.appendClient(b, r.device, totals.Of[id], leftOut[id])
+		left--
 	}
 	b.Close()
+	if folded > 0 {
+		b.Int("folded", int64(folded))
+	}
+	if totals.Others > 0 { // whom nobody knows, and who have fewer bytes than those
+		b.Table("others")
+		b.Int("clients", int64(totals.Others))
+		b.Int("sent", count(totals.Sent))
+		b.Int("recvd", count(totals.Recvd))
+		b.Close()
+	}
+	if next != "" {
+		b.String("next", next)
+	}
 	return nil
+}
+
+// clientRow is a row of the method clients.
+type clientRow struct {
+	clientKey
+	device *client.Device
+}
+
+// clientKey is a row's place in the order.
+type clientKey struct {
+	name string // in lower case; "" if it has none, or its address is
+	mac  client.MAC
+	addr netip.Addr // of one without a MAC
+}
+
+func keyOf(d *client.Device) clientKey {
+	k := clientKey{mac: d.MAC}
+	if d.MAC.IsZero() {
+		k.addr = d.Address()
+	}
+	if d.NameSource != byAddress {
+		k.name = strings.ToLower(bounded(d.Name))
+	}
+	return k
+}
+
+func (k *clientKey) compare(o *clientKey) int {
+	return cmp.Or(cmp.Compare(b2i(k.name == ""), b2i(o.name == "")), strings.Compare(k.name, o.name),
+		bytes.Compare(k.mac[:], o.mac[:]), k.addr.Compare(o.addr))
+}
+
+// cursor is the key as text, for the rows after it.
+func (k *clientKey) cursor() string {
+	text := fmt.Sprintf("%s|%s|%s", k.mac, k.addr, k.name)
+	if !k.addr.IsValid() {
+		text = fmt.Sprintf("%s||%s", k.mac, k.name)
+	}
+	return base64.RawURLEncoding.EncodeToString([]byte(text))
+}
+
+// readClientsCursor is the reverse of cursor; nil if there is none.
+func readClientsCursor(args ubus.Table) (*clientKey, error) {
+	v, ok := given(args, "cursor")
+	if !ok {
+		return nil, nil
+	}
+	s, _ := v.(string)
+	text, err := base64.RawURLEncoding.DecodeString(s[:min(len(s), maxCursor)])
+	parts := strings.SplitN(string(text), "|", 3)
+	if err != nil || len(parts) != 3 {
+		return nil, wrong("cursor", v, "next of the last reply of clients")
+	}
+	k := &clientKey{name: parts[2]}
+	var macErr, addrErr error
+	if parts[0] != "" {
+		k.mac, macErr = client.ParseMAC(parts[0])
+	}
+	if parts[1] != "" {
+		k.addr, addrErr = netip.ParseAddr(parts[1])
+	}
+	if macErr != nil || addrErr != nil {
+		return nil, wrong("cursor", v, "next of the last reply of clients")
+	}
+	return k, nil
 }
 
 func (a *API) appendClient(b *ubus.Builder, d *client.Device, t store.Total, out []store.LeftOut) {

@@ -3,9 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
-	"strings"
 
-	"pakon/daemon/client"
 	"pakon/daemon/store"
 	"pakon/ubus"
 )
@@ -48,23 +46,8 @@ func (a *API) forget(ctx context.Context, args ubus.Table, b *ubus.Builder) erro
 	return nil
 }
 
-// maxNamed is how many devices an error names.
-const maxNamed = 16
-
-func several(ids []client.ID) string {
-	var macs []string
-	for _, id := range ids[:min(len(ids), maxNamed)] {
-		macs = append(macs, id.MAC.String())
-	}
-	if len(ids) > maxNamed {
-		macs = append(macs, "...")
-	}
-	return strings.Join(macs, ", ")
-}
-
 // readForgetting reads what is to be forgotten. A name that no client has is
-// wrong: who misspells it is to know that nothing was deleted. So is one that
-// several have given themselves: nobody's flows are deleted for another's.
+// wrong: who misspells it is to know that nothing was deleted.
 func (a *API) readForgetting(args ubus.Table) (f store.Forgetting, err error) {
 	clients, err := list(args, "mac", wantClients, maxString)
 	if err != nil {
@@ -74,9 +57,6 @@ func (a *API) readForgetting(args ubus.Table) (f store.Forgetting, err error) {
 		ids := a.clientsOf(c)
 		if len(ids) == 0 {
 			return f, wrong("mac", c, wantClients+": no client has this name")
-		}
-		if _, exact := client.ParseID(c); !exact && a.Clients.Shared(c) {
-			return f, wrong("mac", c, "the MAC address of the one that is meant: these call themselves so: "+several(ids))
 		}
 		f.Clients = addClients(f.Clients, ids)
 	}

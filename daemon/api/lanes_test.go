@@ -42,8 +42,8 @@ func (s *slowStore) Summary(ctx context.Context, _ store.SummaryQuery) ([]store.
 	return nil, store.Count{}, s.ask(ctx, "summary")
 }
 
-func (s *slowStore) Totals(ctx context.Context, _ int64) (map[client.ID]store.Total, error) {
-	return nil, s.ask(ctx, "clients")
+func (s *slowStore) Totals(ctx context.Context, _ int64, _ func(client.ID) bool) (store.Totals, error) {
+	return store.Totals{}, s.ask(ctx, "clients")
 }
 
 // TestLanes: who asks for much keeps one place of two, however many calls it makes; and

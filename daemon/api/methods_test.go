@@ -93,6 +93,96 @@ func TestClients(t *testing.T) {
 	golden(t, "clients.json", reply)
 }
 
+// TestClientsPages: every device is on one page, however many are made up; what is left
+// out is told.
+func TestClientsPages(t *testing.T) {
+	devices := client.New(slog.New(slog.DiscardHandler))
+	devices.SetHosts([]client.Host{{Name: "zebra", MACs: []client.MAC{laptop}}})
+	madeUp := func(i int) client.MAC { return client.MAC{0, 0x50, 0xc2, 0, byte(i >> 8), byte(i)} }
+	devices.Seen(laptop, netip.MustParseAddr("192.168.1.10"), "br-lan", nowMS)
+	folded := client.MAC{2, 0, 0, 0, 0, 1}
+	devices.Seen(folded, netip.Addr{}, "br-lan", time.Now().Add(-91*24*time.Hour).UnixMilli())
+	const many = 5000
+	flows := []flow.Flow{aFlow(time.Hour, func(f *flow.Flow) { f.Sent = 1; f.Recvd = 1 })}
+	for i := range many {
+		flows = append(flows, aFlow(time.Hour, func(f *flow.Flow) { f.Client = madeUp(i) }))
+	}
+	for i := range 3000 {
+		devices.Seen(madeUp(i+many), netip.MustParseAddr("192.168.1.11"), "br-lan", nowMS)
+	}
+	r := newRig(t, Config{Clients: devices, Store: openStore(t, flows...)})
+	for _, tt := range []struct {
+		args  ubus.Table
+		pages int // at least
+		page  int // rows of the first; 0: any
+	}{
+		{nil, 8, 1000},
+		{ubus.Table{{Name: "limit", Value: int32(9999)}}, 2, 0},
+		{ubus.Table{{Name: "limit", Value: "2500"}, {Name: "folded", Value: true}}, 3, 0},
+	} {
+		seen := make(map[string]int)
+		var first ubus.Table
+		args, pages := tt.args, 0
+		var last ubus.Table
+		for next := ""; pages == 0 || next != ""; pages++ {
+			if next != "" {
+				args = append(tt.args[:len(tt.args):len(tt.args)], ubus.Field{Name: "cursor", Value: next})
+			}
+			reply, err := r.call(t, "clients", args)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rows, _ := reply.Array("clients")
+			if pages == 0 {
+				first, _ = rows[0].(ubus.Table)
+				if tt.page > 0 && len(rows) != tt.page {
+					t.Errorf("%v: a page of %d rows", tt.args, len(rows))
+				}
+			}
+			for _, row := range rows {
+				mac, _ := row.(ubus.Table).String("mac")
+				seen[mac]++
+			}
+			next, _ = reply.String("next")
+			last = reply
+		}
+		if name, _ := first.String("name"); name != "zebra" {
+			t.Errorf("%v: first comes %v", tt.args, first)
+		}
+		if sent, _ := first.Int("sent"); sent != 1 {
+			t.Errorf("%v: a known device that moved little: %v", tt.args, first)
+		}
+		all, _ := tt.args.Bool("folded")
+		want := 1 + 4096 + 3000
+		if n, _ := last.Int("folded"); all {
+			want++
+		} else if n != 1 {
+			t.Errorf("%v: %d are folded", tt.args, n)
+		}
+		for mac, n := range seen {
+			if n != 1 {
+				t.Errorf("%v: %s is there %d times", tt.args, mac, n)
+			}
+		}
+		if len(seen) != want || pages < tt.pages {
+			t.Errorf("%v: %d clients on %d pages, want %d", tt.args, len(seen), pages, want)
+		}
+		others, _ := last.Table("others")
+		if n, _ := others.Int("clients"); n != many-4096 {
+			t.Errorf("%v: left out are %v", tt.args, others)
+		}
+		if sent, _ := others.Int("sent"); sent != (many-4096)*35840 {
+			t.Errorf("%v: left out are %v", tt.args, others)
+		}
+	}
+	for _, args := range []string{`{"cursor":"x"}`, `{"cursor":7}`, `{"cursor":"enp8fGE"}`, `{"limit":0}`, `{"folded":"perhaps"}`, `{"cursor":"` + strings.Repeat("a", 5000) + `"}`} {
+		_, err := r.json(t, "clients", args)
+		if wantStatus(t, err, ubus.StatusInvalidArgument); t.Failed() {
+			t.Fatal(args)
+		}
+	}
+}
+
 func TestStatus(t *testing.T) {
 	full := Status{
 		Version: "3.0.0", Uptime: 3*time.Hour + 1500*time.Millisecond, Mode: "filter", BytesFrom: "conntrack",
@@ -188,7 +278,7 @@ func TestSignature(t *testing.T) {
 		got = append(got, m.Name+"("+strings.Join(args, " ")+")")
 	}
 	const filters = "start:String end:String mac:Array hostname:Array filter:Boolean direction:String limit:Integer"
-	want := "query(" + filters + " aggregate:Boolean sort:String cursor:String count:Boolean) summary(" + filters + " by:Array) clients() status() " +
+	want := "query(" + filters + " aggregate:Boolean sort:String cursor:String count:Boolean) summary(" + filters + " by:Array) clients(limit:Integer cursor:String folded:Boolean) status() " +
 		"forget(mac:Array hostname:Array before:String all:Boolean) archive() backup() reload()"
 	if s := strings.Join(got, " "); s != want {
 		t.Errorf("methods\n%s, want\n%s", s, want)
@@ -270,7 +360,6 @@ func TestForget(t *testing.T) {
 		{`{"mac":7}`, "argument=mac"},
 		{`{"hostname":"."}`, "argument=hostname"},
 		{`{"hostname":["a.test","foo bar"]}`, `value="foo bar"`},
-		{`{"mac":"KP115"}`, "00:01:00:00:00:00, 00:02:00:00:00:00"},
 		{`{"all":1.5}`, "argument=all"},
 		{`{"before":"soon"}`, "argument=before"},
 		{`{"all":"perhaps"}`, "argument=all"},
@@ -304,10 +393,12 @@ func TestWhoIsMeant(t *testing.T) {
 	forgets := func(context.Context, store.Forgetting) (int64, error) { return 0, nil }
 	r := newRig(t, Config{Clients: devices, Store: openStore(t, flows...), Forget: forgets})
 	for args, want := range map[string]string{
-		`{}`:                             "printer=1 Printer 00:21=2 KP115 00:31=3 kp115 00:32=4 10.8.0.2=5 10.8.0.3=6 fd00:8::2=7",
+		`{}`:                             "printer=1 Printer 00:21=2 KP115=3 kp115 00:32=4 10.8.0.2=5 10.8.0.3=6 fd00:8::2=7",
 		`{"mac":"printer"}`:              "printer=1",
 		`{"mac":["PRINTER 00:21"]}`:      "Printer 00:21=2",
-		`{"mac":"kp115"}`:                "KP115 00:31=3 kp115 00:32=4",
+		`{"mac":"kp115"}`:                "KP115=3",
+		`{"mac":"50c7.bf00.0021"}`:       "Printer 00:21=2",
+		`{"mac":"50C7BF000021"}`:         "Printer 00:21=2",
 		`{"mac":["KP115 00:32"]}`:        "kp115 00:32=4",
 		`{"mac":"10.8.0.2"}`:             "10.8.0.2=5",
 		`{"mac":"::ffff:10.8.0.3"}`:      "10.8.0.3=6",
@@ -362,8 +453,8 @@ func TestWhoIsMeant(t *testing.T) {
 		sent, _ := row.Int("sent")
 		got = append(got, fmt.Sprint(name, "|", mac, "|", addresses, "|", sent))
 	}
-	want := []string{"KP115 00:31|50:c7:bf:00:00:31|[]|3", "kp115 00:32|50:c7:bf:00:00:32|[]|4", "printer|00:01:02:03:04:05|[192.168.1.10]|1",
-		"Printer 00:21|50:c7:bf:00:00:21|[]|2", "||[10.8.0.2]|5", "||[10.8.0.3]|6", "||[fd00:8::2]|7"}
+	want := []string{"KP115|50:c7:bf:00:00:31|[]|3", "kp115 00:32|50:c7:bf:00:00:32|[]|4", "printer|00:01:02:03:04:05|[192.168.1.10]|1",
+		"Printer 00:21|50:c7:bf:00:00:21|[]|2", "10.8.0.2||[10.8.0.2]|5", "10.8.0.3||[10.8.0.3]|6", "fd00:8::2||[fd00:8::2]|7"}
 	if !slices.Equal(got, want) {
 		t.Errorf("clients\n%q, want\n%q", got, want)
 	}
@@ -426,13 +517,26 @@ func TestNotifications(t *testing.T) {
 	if n := next(t, notes); n.typ != "suricata" || string(ubus.AppendJSON(nil, n.data, false)) != `{"state":"running"}` {
 		t.Errorf("notification %v", n)
 	}
-	if err := r.NotifyClient(client.Device{MAC: phone, Name: "Apple", Vendor: "Apple", Interface: "br-lan",
-		Addresses: []netip.Addr{netip.MustParseAddr("192.168.1.11"), netip.MustParseAddr("192.168.1.12")}}); err != nil {
-		t.Fatal(err)
-	}
-	const wantClient = `{"mac":"02:11:22:33:44:55","name":"Apple","vendor":"Apple","address":"192.168.1.11","interface":"br-lan"}`
-	if n := next(t, notes); n.typ != "client.new" || string(ubus.AppendJSON(nil, n.data, false)) != wantClient {
-		t.Errorf("notification %v", n)
+	device := client.Device{MAC: phone, Name: "Apple", Vendor: "Apple", Interface: "br-lan",
+		Addresses: []netip.Addr{netip.MustParseAddr("192.168.1.11"), netip.MustParseAddr("192.168.1.12")}}
+	back := device
+	back.Earlier = client.MAC{2, 0, 0, 0, 0, 0xa1}
+	const wantClient = `{"mac":"02:11:22:33:44:55","name":"Apple","vendor":"Apple","address":"192.168.1.11","interface":"br-lan"`
+	for _, tt := range []struct {
+		device client.Device
+		more   int
+		want   string
+	}{
+		{device, 0, wantClient + "}"},
+		{device, 4251, wantClient + `,"more":4251}`},
+		{back, 0, wantClient + `,"earlier":"02:00:00:00:00:a1"}`},
+	} {
+		if err := r.NotifyClient(tt.device, tt.more); err != nil {
+			t.Fatal(err)
+		}
+		if n := next(t, notes); n.typ != "client.new" || string(ubus.AppendJSON(nil, n.data, false)) != tt.want {
+			t.Errorf("notification %v, want %s", n, tt.want)
+		}
 	}
 
 	flows := []flow.Flow{

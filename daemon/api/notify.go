@@ -19,27 +19,34 @@ func (a *API) NotifySuricata(state string) error {
 	return a.object.Notify("suricata", ubus.Table{{Name: "state", Value: state}})
 }
 
-// NotifyClient tells subscribers of a device that was never seen before.
-func (a *API) NotifyClient(d client.Device) error {
+// NotifyClient tells subscribers of a device that was never seen before, or is back
+// with another MAC, and of how many more there were of which nothing else is told.
+func (a *API) NotifyClient(d client.Device, more int) error {
 	address := ""
 	if a := d.Address(); a.IsValid() {
 		address = a.String()
 	}
-	return a.object.Notify("client.new", ubus.Table{
+	notice := ubus.Table{
 		{Name: "mac", Value: d.MAC.String()},
 		{Name: "name", Value: d.Name},
 		{Name: "vendor", Value: d.Vendor},
 		{Name: "address", Value: address},
 		{Name: "interface", Value: d.Interface},
-	})
+	}
+	if !d.Earlier.IsZero() {
+		notice = append(notice, ubus.Field{Name: "earlier", Value: d.Earlier.String()})
+	}
+	if more > 0 {
+		notice = append(notice, ubus.Field{Name: "more", Value: int64(more)})
+	}
+	return a.object.Notify("client.new", notice)
 }
 
 // Stored tells subscribers of flows that were stored: "flows", in the form of
-// the method query, with "hidden" and with the "alias" of the client, if it has one
-// (see Clients; of one without a MAC, its address), and "before", how many were told
-// earlier, by which those who listen notice what the bus has lost. A connection that
-// goes on is told of when it is first stored and when it is over, and when it has
-// moved too much to be hidden any more. It is called
+// the method query, with "hidden" and of a client without a MAC with its address as
+// "alias", and "before", how many were told earlier, by which those who listen notice
+// what the bus has lost. A connection that goes on is told of when it is first stored
+// and when it is over, and when it has moved too much to be hidden any more. It is called
 // by one goroutine and costs next to nothing while nobody listens.
 func (a *API) Stored(flows []flow.Flow) error {
 	news := a.news(flows)
@@ -97,12 +104,8 @@ func (a *API) notifyFlows(flows []flow.Flow, before int64) error {
 		}
 		a.appendFlow(&b, &row)
 		n.appendHidden(&b, &row)
-		alias := a.Clients.Alias(f.Client)
 		if id := client.IDOf(f.Client, f.ClientAddr); id.Addr.IsValid() {
-			alias = id.Addr.String()
-		}
-		if alias != "" {
-			b.String("alias", bounded(alias))
+			b.String("alias", id.Addr.String())
 		}
 		b.Close()
 		n.use(row.Group)

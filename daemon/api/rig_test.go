@@ -245,11 +245,11 @@ func (r *recorder) Summary(_ context.Context, q store.SummaryQuery) ([]store.Sum
 
 func (r *recorder) LeftOut(context.Context, int64) ([]store.LeftOut, error) { return nil, r.err }
 
-func (r *recorder) Totals(_ context.Context, since int64) (map[client.ID]store.Total, error) {
+func (r *recorder) Totals(_ context.Context, since int64, _ func(client.ID) bool) (store.Totals, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.since = since
-	return nil, r.err
+	return store.Totals{}, r.err
 }
 
 func wantStatus(t testing.TB, err error, want ubus.Status) {

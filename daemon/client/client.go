@@ -20,7 +20,7 @@ import (
 
 const (
 	maxNeighbours = 4096 // pairs of link and address whose MAC is remembered
-	maxDevices    = 4096 // devices that are remembered: those that were seen last
+	maxDevices    = 4096 // devices that are remembered
 	maxAddresses  = 8    // latest addresses of a device that are remembered
 )
 
@@ -60,7 +60,7 @@ type Table struct {
 	neighbours *simplelru.LRU[neighbour, spot]
 	former     map[string]int // the last indexes of monitored links
 	owners     owners
-	devices    *simplelru.LRU[MAC, *device]
+	devices    *memory
 	vendors    Vendors
 	hosts      []Host
 	leases     map[MAC]held // nil until they were read
@@ -108,9 +108,7 @@ func New(log *slog.Logger) *Table {
 	if t.neighbours, err = simplelru.NewLRU[neighbour, spot](maxNeighbours, nil); err != nil {
 		panic(err) // the size is positive
 	}
-	if t.devices, err = simplelru.NewLRU(maxDevices, t.dropped); err != nil {
-		panic(err)
-	}
+	t.devices = newMemory(t.rank, t.dropped)
 	return t
 }
 
@@ -232,6 +230,9 @@ func (t *Table) setNeighbour(n neighbour, m MAC, alive bool) {
 	t.using(m, n.addr)
 	if t.monitors(link) && t.wants(owner) {
 		t.hear(owner, n.addr, link)
+		if d, ok := t.devices.Peek(m); ok && m == owner {
+			d.itself = t.now()
+		}
 	}
 }
 

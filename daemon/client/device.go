@@ -16,9 +16,11 @@ type Device struct {
 	Name, NameSource string // "" if it has no name
 	Vendor           string // "" if that is not known
 	Random           bool   // the MAC was made up by the device
-	// Earlier is the random MAC that it had before, zero if none is known. FirstSeen
-	// then is of the earliest.
+	// Earlier is the random MAC that it had before, zero if none is known. If what it
+	// told the DHCP server shows it, FirstSeen is of the earliest. If its name alone
+	// does, which any other may take, they share neither name nor times.
 	Earlier             MAC
+	Folded              bool         // its MAC was made up, and has not been seen for long
 	Addresses           []netip.Addr // latest first
 	Interface           string       // where it was seen last
 	FirstSeen, LastSeen int64        // Unix milliseconds; 0 if not known
@@ -43,11 +45,14 @@ type device struct {
 	lease, clientID string // what it has told the DHCP server last
 	id, alias       string // what of that tells it from others; see tell
 	told            bool   // it is not new any more
+	holds           bool   // it had the name before others that tell the same
 	hearsay         bool   // it was not heard itself yet: the kernel or the DHCP server knows it
 	// heard is when it last answered the kernel or asked the DHCP server, by the
 	// monotonic clock, and there since when it has done so without a long pause: what
 	// is sent to it says nothing, and its flows are told of late.
 	heard, there time.Time
+	// itself is when its frames last came with its own MAC, by the monotonic clock.
+	itself time.Time
 	// Of one that is new, or was: its number among those, when it was noted, by the
 	// monotonic clock, and when it appeared with this MAC, in Unix ms.
 	number   uint64
@@ -168,20 +173,18 @@ func (t *Table) add(m MAC) *device {
 	return d
 }
 
-// insert remembers a device; of too many, not one whose MAC was made up, as far as
-// that can be told: whoever makes up one makes up many. The caller holds t.mu.
+// insert remembers a device, and forgets another if there are too many. The caller
+// holds t.mu.
 func (t *Table) insert(d *device) {
-	if t.devices.Len() == maxDevices && !t.devices.Contains(d.MAC) {
-		for range maxDevices {
-			m, o, _ := t.devices.GetOldest()
-			if t.loose(o) {
-				t.devices.Remove(m)
-				break
-			}
-			t.devices.Get(m) // and so it is the latest, with the others that are kept
+	r := &t.registry
+	untold := len(r.waiting)
+	if gone := t.devices.Add(d); gone != nil {
+		r.passed += untold - len(r.waiting)
+		if !r.full {
+			r.full = true
+			t.log.Warn("there are too many devices: those that were seen for the shortest time are forgotten", "limit", maxDevices)
 		}
 	}
-	t.devices.Add(d.MAC, d)
 	t.kinship.add(d)
 }
 
@@ -261,6 +264,39 @@ func (t *Table) Forget(match func(*Device) bool) {
 	t.rename()
 }
 
+const (
+	// foldAfter is after how long without a sign of life a MAC that was made up is not
+	// listed among the others, and leaves its name to who has it, too.
+	foldAfter = 90 * 24 * time.Hour
+	// dropAfter is after how long it is not remembered any more.
+	dropAfter = 365 * 24 * time.Hour
+)
+
+// Age drops the MACs that were made up and have not been seen for a year. It is
+// called while the clock can be believed.
+func (t *Table) Age() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.registry.aged = t.now().UnixMilli()
+	for _, d := range t.devices.Values() {
+		if t.unseen(d, t.registry.aged, dropAfter) {
+			t.devices.Remove(d.MAC)
+			t.registry.unsaved = true
+		}
+	}
+	t.rename()
+}
+
+// unseen reports whether a device whose MAC was made up had not been seen for so long
+// at a time, in Unix ms, and the owner has not named it.
+func (t *Table) unseen(d *device, at int64, long time.Duration) bool {
+	if !d.Random || d.LastSeen == 0 || at-d.LastSeen < long.Milliseconds() {
+		return false
+	}
+	_, leased := t.leases[d.MAC]
+	return !leased && !t.ownersOwn(d.MAC)
+}
+
 // forgot tells whether a device was forgotten and not seen since.
 func (t *Table) forgot(m MAC) bool {
 	_, ok := t.registry.forgotten[m]
@@ -315,5 +351,6 @@ func (t *Table) show(d *device) Device {
 	c := d.Device
 	c.Addresses = slices.Clone(d.Addresses)
 	c.Name, c.NameSource = t.nameOf(d)
+	c.Folded = t.unseen(d, t.now().UnixMilli(), foldAfter)
 	return c
 }

@@ -72,9 +72,13 @@ func (h *house) told(d time.Duration) string {
 	began := time.Now()
 	end := began.Add(d)
 	for {
-		news, next := h.News()
+		news, _, next := h.News()
 		for _, n := range news {
-			out = append(out, fmt.Sprintf("%s %q at %s", n.MAC, n.Name, time.Since(began)))
+			was := ""
+			if !n.Earlier.IsZero() {
+				was = fmt.Sprintf(", was %s,", n.Earlier)
+			}
+			out = append(out, fmt.Sprintf("%s %q%s at %s", n.MAC, n.Name, was, time.Since(began)))
 		}
 		wait := time.Until(end)
 		if !next.IsZero() {
@@ -177,8 +181,8 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// A name that the owner gave is of that device alone; one that several devices have
-// given themselves finds all of them, and each is called otherwise.
+// A name that the owner gave is of that device alone; of several devices that have
+// given themselves one, the first keeps it, and the others are called otherwise.
 func TestSameNames(t *testing.T) {
 	const third, twin = "3c:22:fb:01:3a:b7", "00:1b:44:22:44:55" // with the tails of apple and other
 	for _, tt := range []struct {
@@ -187,38 +191,40 @@ func TestSameNames(t *testing.T) {
 		leases map[string]string
 		names  map[string]string   // by MAC
 		by     map[string][]string // who is meant by a name
-		shared string
 	}{
 		{"the owner's and a stranger's", []Host{{Name: "Printer", MACs: []MAC{mac(t, other)}}}, map[string]string{rnd1: "printer", apple: "PRINTER"},
 			map[string]string{other: "Printer", rnd1: "printer 00:a1", apple: "PRINTER 3a:b7"},
-			map[string][]string{"printer": {other}, "printer 00:a1": {rnd1}, "Printer 3A:B7": {apple}}, ""},
+			map[string][]string{"printer": {other}, "printer 00:a1": {rnd1}, "Printer 3A:B7": {apple}}},
 		{"the owner's, of a device that has another", []Host{{Name: "nas", MACs: []MAC{mac(t, other)}}, {Name: "old", MACs: []MAC{mac(t, other)}}, {Name: "gone", MACs: nil}},
 			map[string]string{rnd1: "old", apple: "gone"},
 			map[string]string{other: "nas", rnd1: "old 00:a1", apple: "gone 3a:b7"},
-			map[string][]string{"nas": {other}, "old": {}, "gone": {}, "old 00:a1": {rnd1}}, ""},
+			map[string][]string{"nas": {other}, "old": {}, "gone": {}, "old 00:a1": {rnd1}}},
 		{"the owner's for two", []Host{{Name: "laptop", MACs: []MAC{mac(t, other)}}, {Name: "Laptop", MACs: []MAC{mac(t, rnd1)}}}, nil,
 			map[string]string{other: "laptop", rnd1: "Laptop"},
-			map[string][]string{"LAPTOP": {other, rnd1}}, ""},
+			map[string][]string{"LAPTOP": {other, rnd1}}},
 		{"two that call themselves so", nil, map[string]string{other: "KP115", rnd1: "kp115", apple: "tv"},
-			map[string]string{other: "KP115 44:55", rnd1: "kp115 00:a1", apple: "tv"},
-			map[string][]string{"kp115": {other, rnd1}, "kp115 44:55": {other}, "tv": {apple}}, "Kp115"},
-		{"with the same tails", nil, map[string]string{other: "plug", twin: "plug", rnd1: "plug"},
-			map[string]string{other: "plug 44:55", twin: "plug " + twin, rnd1: "plug 00:a1"},
-			map[string][]string{"plug": {other, twin, rnd1}, "plug 44:55": {other}, "plug " + twin: {twin}}, "plug"},
+			map[string]string{other: "KP115", rnd1: "kp115 00:a1", apple: "tv"},
+			map[string][]string{"kp115": {other}, "kp115 44:55": {}, "kp115 00:a1": {rnd1}, "tv": {apple}}},
+		{"of one that was seen", nil, map[string]string{other: "tv", apple: "TV"},
+			map[string]string{other: "tv 44:55", apple: "TV"},
+			map[string][]string{"tv": {apple}, "tv 44:55": {other}}},
+		{"with the same tails", nil, map[string]string{apple: "plug", other: "plug", twin: "plug", rnd1: "plug"},
+			map[string]string{apple: "plug", other: "plug 44:55", twin: "plug " + twin, rnd1: "plug 00:a1"},
+			map[string][]string{"plug": {apple}, "plug 44:55": {other}, "plug " + twin: {twin}}},
 		{"as the owner calls another with its tail", []Host{{Name: "plug 00:a1", MACs: []MAC{mac(t, other)}}, {Name: "plug", MACs: []MAC{mac(t, apple)}}}, map[string]string{rnd1: "plug"},
 			map[string]string{other: "plug 00:a1", apple: "plug", rnd1: "plug " + rnd1},
-			map[string][]string{"plug 00:a1": {other}, "plug": {apple}, "plug " + rnd1: {rnd1}}, ""},
+			map[string][]string{"plug 00:a1": {other}, "plug": {apple}, "plug " + rnd1: {rnd1}}},
 		{"as a vendor", nil, map[string]string{other: "Apple", rnd1: "apple"},
-			map[string]string{other: "Apple 44:55", rnd1: "apple 00:a1", apple: "Apple 3a:b7", third: "Apple " + third},
-			map[string][]string{"apple": {other, rnd1}, "apple 44:55": {other}, "apple 3a:b7": {apple}}, "apple"},
+			map[string]string{other: "Apple", rnd1: "apple 00:a1", apple: "Apple 3a:b7", third: "Apple " + third},
+			map[string][]string{"apple": {other}, "apple 00:a1": {rnd1}, "apple 3a:b7": {apple}}},
 		{"two of a vendor with one tail", nil, nil,
 			map[string]string{apple: "Apple 3a:b7", third: "Apple " + third},
-			map[string][]string{"apple 3a:b7": {apple}, "apple " + third: {third}}, ""},
+			map[string][]string{"apple 3a:b7": {apple}, "apple " + third: {third}}},
 	} {
 		h := newHouse(t)
 		h.SetHosts(tt.hosts)
 		for _, m := range []string{apple, third} {
-			h.seenAs(m)
+			h.Seen(mac(t, m), netip.MustParseAddr("192.168.1.50"), "br-lan", h.now().Add(-time.Minute).UnixMilli())
 		}
 		var leases []lease.Lease
 		for m, name := range tt.leases {
@@ -238,50 +244,52 @@ func TestSameNames(t *testing.T) {
 			if got := h.ByName(name); !slices.Equal(got, want) {
 				t.Errorf("%s: %q means %v, want %v", tt.what, name, got, want)
 			}
-			if want := tt.shared != "" && strings.EqualFold(name, tt.shared); h.Shared(name) != want {
-				t.Errorf("%s: several are called %q: %v", tt.what, name, !want)
-			}
-		}
-		for m, name := range tt.leases {
-			want := ""
-			if strings.EqualFold(name, tt.shared) {
-				want = name
-			}
-			if got := h.Alias(mac(t, m)); got != want {
-				t.Errorf("%s: %s is called %q, too, want %q", tt.what, m, got, want)
-			}
 		}
 	}
 }
 
-// A phone that makes up a MAC for itself now and then is one device, of one name;
-// two that were taken for it are not.
+// A phone that makes up a MAC for itself now and then is one device, of one name, if it
+// tells who it is; two that were taken for it are not, nor is who has its name alone.
 func TestNameOfKin(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t)
-		h.begin()
-		called := func(what, first, second string, shared bool) {
-			t.Helper()
-			time.Sleep(renameAfter)
-			synctest.Wait()
-			one, _ := h.Name(mac(t, rnd1))
-			two, _ := h.Name(mac(t, rnd2))
-			if one != first || two != second || h.Shared("petrs-pixel") != shared || len(h.ByName("Petrs-Pixel")) != 2 {
-				t.Errorf("%s: %q and %q, shared: %v; by name there are %v", what, one, two, h.Shared("petrs-pixel"), h.ByName("Petrs-Pixel"))
+	const id = "ff:12:34:56:78:00:04:aa:bb:cc:dd"
+	for _, tt := range []struct {
+		id            string
+		second        string // what it is called at first
+		meant, parted []string
+	}{
+		{id, "Petrs-Pixel", []string{rnd1, rnd2}, []string{rnd1}},
+		{"", "Petrs-Pixel 00:a2", []string{rnd1}, []string{rnd1}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHouse(t)
+			h.begin()
+			called := func(what, second string, meant []string) {
+				t.Helper()
+				time.Sleep(renameAfter)
+				synctest.Wait()
+				one, _ := h.Name(mac(t, rnd1))
+				two, _ := h.Name(mac(t, rnd2))
+				var by []string
+				for _, m := range h.ByName("petrs-pixel") {
+					by = append(by, m.String())
+				}
+				if one != "Petrs-Pixel" || two != second || !slices.Equal(by, meant) {
+					t.Errorf("id %q, %s: %q and %q; by name there are %v", tt.id, what, one, two, by)
+				}
 			}
-		}
-		h.lease(rnd1, "192.168.1.7", "Petrs-Pixel", "")
-		h.told(10 * time.Hour)
-		h.lease(rnd2, "192.168.1.8", "Petrs-Pixel", "")
-		h.told(10 * time.Hour)
-		called("one after the other", "Petrs-Pixel", "Petrs-Pixel", false)
-		for range 4 {
-			h.answers(rnd1)
-			h.answers(rnd2)
-			h.told(5 * time.Second)
-		}
-		called("both at once", "Petrs-Pixel 00:a1", "Petrs-Pixel 00:a2", true)
-	})
+			h.lease(rnd1, "192.168.1.7", "Petrs-Pixel", tt.id)
+			h.told(10 * time.Hour)
+			h.lease(rnd2, "192.168.1.8", "Petrs-Pixel", tt.id)
+			h.told(10 * time.Hour)
+			called("one after the other", tt.second, tt.meant)
+			for range 4 {
+				h.answers(rnd1)
+				h.answers(rnd2)
+				h.told(5 * time.Second)
+			}
+			called("both at once", "Petrs-Pixel 00:a2", tt.parted)
+		})
+	}
 }
 
 // Names for devices that appear are put together soon, however many they are.
@@ -488,7 +496,8 @@ func TestMatch(t *testing.T) {
 	for _, tt := range []struct {
 		what string
 		do   func(h *house) string
-		// earlier is what the last device was, "" if it is new.
+		// earlier is what the last device was, "" if it is new; it is told of then if its
+		// name alone shows that.
 		last, earlier string
 	}{
 		{"name", func(h *house) string {
@@ -537,9 +546,7 @@ func TestMatch(t *testing.T) {
 			appears(h, rnd1, "Petrs-Pixel", "")
 			for i, m := range []string{rnd2, rnd3} {
 				h.lease(m, fmt.Sprintf("192.168.1.1%d", i), "Petrs-Pixel", "")
-				if got := h.told(2 * time.Second); got != "" {
-					return got
-				}
+				h.told(2 * time.Second)
 			}
 			return appears(h, rnd4, "Petrs-Pixel", "")
 		}, rnd4, rnd3},
@@ -599,10 +606,21 @@ func TestMatch(t *testing.T) {
 				start := h.now().UnixMilli()
 				told := tt.do(h)
 				d := h.device(tt.last)
-				if d.Earlier.String() != tt.earlier || (told == "") != (tt.earlier != "") {
-					t.Errorf("told %q, device %+v", told, d)
+				sure := tt.what == "client identifier"
+				want := ""
+				switch {
+				case tt.earlier == "":
+					want = fmt.Sprintf("%s %q at ", d.MAC, d.Name)
+				case !sure:
+					want = fmt.Sprintf("%s %q, was %s, at 0s", d.MAC, d.Name, d.Earlier)
 				}
-				if (d.FirstSeen == start) != (tt.earlier != "") {
+				if d.Earlier.String() != tt.earlier || !strings.Contains(told, want) || want == "" && told != "" {
+					t.Errorf("told %q, want %q; device %+v", told, want, d)
+				}
+				if strings.Count(told, " was ") > 1 {
+					t.Errorf("told twice: %q", told)
+				}
+				if (d.FirstSeen == start) != sure {
 					t.Errorf("first seen %d s after the start", (d.FirstSeen-start)/1000)
 				}
 			})
@@ -798,7 +816,7 @@ func TestPart(t *testing.T) {
 				h.begin()
 				start := h.now().UnixMilli()
 				for i, m := range []string{rnd1, rnd2, rnd3} {
-					h.lease(m, fmt.Sprintf("192.168.1.%d", 7+i), "Petrs-Pixel", "")
+					h.lease(m, fmt.Sprintf("192.168.1.%d", 7+i), "Petrs-Pixel", "70:69:78:65:6c")
 					h.told(10 * time.Hour)
 				}
 				if got := tt.do(h); got != tt.told {
@@ -917,7 +935,7 @@ func TestFullTable(t *testing.T) {
 	for i := range 2 * maxDevices {
 		h.Seen(MAC{6, 0, 0, 0, byte(i >> 8), byte(i)}, netip.Addr{}, "br-lan", h.now().UnixMilli())
 	}
-	if n := len(h.registry.waiting); n != maxDevices {
+	if n := len(h.registry.waiting); n != minPassing {
 		t.Errorf("%d devices wait", n)
 	}
 }
@@ -984,7 +1002,7 @@ func TestCircle(t *testing.T) {
 	a, b := mac(t, rnd1), mac(t, rnd2)
 	h.Load([]Record{{MAC: a, Earlier: b, Lease: "Petrs-Pixel", Told: true}, {MAC: b, Earlier: a, Lease: "Petrs-Pixel", Told: true}}, false)
 	h.lease(rnd3, "192.168.1.7", "Petrs-Pixel", "")
-	if news, _ := h.News(); len(news) > 1 {
+	if news, _, _ := h.News(); len(news) > 1 {
 		t.Errorf("told %v", news)
 	}
 }

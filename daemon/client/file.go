@@ -40,6 +40,7 @@ type line struct {
 	Earlier   string `json:"earlier,omitempty"`
 	Appeared  int64  `json:"appeared,omitempty"` // as First
 	Told      bool   `json:"told"`
+	Holds     bool   `json:"holds_name,omitempty"`
 }
 
 // ReadRecords reads a file that WriteRecords has written, at most 4096 records.
@@ -119,7 +120,7 @@ func (l *line) record() (r Record, err error) {
 		return r, fmt.Errorf("name, client or interface of %s", r.MAC)
 	}
 	r.First, r.Last, r.Appeared = l.First*1000, l.Last*1000, l.Appeared*1000
-	r.Lease, r.ClientID, r.Interface, r.Told = l.Lease, l.ClientID, l.Interface, l.Told
+	r.Lease, r.ClientID, r.Interface, r.Told, r.Holds = l.Lease, l.ClientID, l.Interface, l.Told, l.Holds
 	return r, nil
 }
 
@@ -191,7 +192,7 @@ func formatRecords(w io.Writer, records []Record) error {
 		r := &records[i]
 		l := line{
 			MAC: r.MAC.String(), First: r.First / 1000, Last: r.Last / 1000, Appeared: r.Appeared / 1000, Lease: r.Lease, ClientID: r.ClientID,
-			Interface: r.Interface, Earlier: r.Earlier.String(), Told: r.Told,
+			Interface: r.Interface, Earlier: r.Earlier.String(), Told: r.Told, Holds: r.Holds,
 		}
 		if r.Address.IsValid() {
 			l.Address = r.Address.WithZone("").String()

@@ -31,7 +31,7 @@ func TestJitter(t *testing.T) {
 		time.Sleep(time.Hour)
 		again := leased(t, rnd2, "192.168.1.8", "Petrs-Phone", 9000)
 		file(0, again)
-		if told := h.told(20 * time.Second); told != "" {
+		if told := h.told(20 * time.Second); told != rnd2+` "Petrs-Phone 00:a2", was `+rnd1+`, at 0s` {
 			t.Errorf("a phone with another MAC is told: %s", told)
 		}
 		file(1, again, leased(t, other, "192.168.1.9", "tv", 9000))
@@ -60,20 +60,50 @@ func TestTwoLeases(t *testing.T) {
 	})
 }
 
-// TestRotations: a phone that makes up a MAC each day is known for years.
+// TestRotations: a phone that makes up a MAC each day is known for years, at once by an
+// identifier, with a word by its name alone; its MACs are folded away, and forgotten.
 func TestRotations(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t)
-		h.begin()
-		for i := range 1200 {
-			m := fmt.Sprintf("02:00:00:00:%02x:%02x", i/256, i%256)
-			h.SetLeases([]lease.Lease{leased(t, m, "192.168.1.7", "Petrs-Phone", int64(1000+i))})
-			if told := h.told(minute2); (told != "") != (i == 0) {
-				t.Fatalf("MAC %d: told %q", i, told)
+	for _, id := range []string{"70:68:6f:6e:65", ""} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHouse(t)
+			h.begin()
+			macOf := func(day int) string { return fmt.Sprintf("02:00:00:00:%02x:%02x", day/256, day%256) }
+			const days = 500
+			for i := range days {
+				l := leased(t, macOf(i), "192.168.1.7", "Petrs-Phone", int64(1000+i))
+				l.ClientID = id
+				h.SetLeases([]lease.Lease{l})
+				want := ""
+				switch {
+				case i == 0:
+					want = macOf(0) + ` "Petrs-Phone" at 0s`
+				case id == "":
+					want = fmt.Sprintf(`%s "Petrs-Phone %s", was %s, at 0s`, macOf(i), tail(mac(t, macOf(i))), macOf(i-1))
+				}
+				if told := h.told(minute2); told != want {
+					t.Fatalf("id %q, MAC %d: told %q, want %q", id, i, told, want)
+				}
+				h.told(24*time.Hour - minute2)
+				h.Age()
 			}
-			time.Sleep(24 * time.Hour)
-		}
-	})
+			folded := 0
+			devices := h.Devices()
+			for _, d := range devices {
+				if d.Folded {
+					folded++
+				}
+			}
+			if len(devices) != 364 || folded != 364-89 {
+				t.Errorf("id %q: %d MACs are remembered, %d folded", id, len(devices), folded)
+			}
+			// Who has the name is the one that was seen in the last 90 days and had it first.
+			for _, m := range h.ByName("petrs-phone") {
+				if d := h.device(m.String()); d.Folded && id == "" {
+					t.Errorf("one that was folded away has the name: %+v", d)
+				}
+			}
+		})
+	}
 }
 
 // TestClockBack: a device is seen by the clock that was set back before that is told.

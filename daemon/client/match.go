@@ -13,7 +13,9 @@ import (
 // known again by what it tells the DHCP server: the identifier of the client, or
 // else its name, if just one device with a random MAC has told that before. Both
 // must not be there at once: if they are both heard for a while they are two,
-// however long ago they were taken for one.
+// however long ago they were taken for one. A name is what anybody may take while
+// its device is away: who is known by that alone is announced, and gets neither
+// the name of the other nor its history.
 
 // generic are names that many devices have; with a * those that begin so.
 var generic = []string{
@@ -71,6 +73,9 @@ func identifier(clientID string, m MAC) string {
 
 // says notes what a device has told the DHCP server. It is not in the kinship then.
 func (d *device) says(name, clientID string) {
+	if !strings.EqualFold(name, d.lease) {
+		d.holds = false
+	}
 	d.lease, d.clientID = name, clientID
 	if !d.Random {
 		return
@@ -138,12 +143,23 @@ func (t *Table) match(d *device) {
 	}
 	d.Earlier, d.root = o.MAC, o.identity()
 	t.kinship.byRoot[d.root] = append(t.kinship.byRoot[d.root], d)
+	r.suspects[d.Earlier] = true
+	if t.byNameAlone(d) {
+		t.wake(t.now())
+		return
+	}
 	if o.FirstSeen != 0 {
 		d.FirstSeen, d.ourFirst = o.FirstSeen, o.ourFirst
 	}
-	r.suspects[d.Earlier] = true
 	t.renameSoon() // one device may have one name
 	t.wake(d.noted.Add(sameAfter))
+}
+
+// byNameAlone reports whether nothing but its name shows that a device had another
+// MAC before. The caller holds t.mu.
+func (t *Table) byNameAlone(d *device) bool {
+	o, ok := t.devices.Peek(d.Earlier)
+	return d.id == "" || ok && o.id != d.id
 }
 
 // candidates are devices that one may have been before.
@@ -281,7 +297,10 @@ func (t *Table) separate(d *device) {
 
 // inherit has those that are taken for a device share its first time.
 func (t *Table) inherit(d *device) {
+	firsts := make(map[MAC]MAC)
 	for _, o := range t.kinship.byRoot[d.MAC] {
-		o.FirstSeen, o.ourFirst = d.FirstSeen, d.ourFirst
+		if t.firstMAC(firsts, o.MAC) == d.MAC {
+			o.FirstSeen, o.ourFirst = d.FirstSeen, d.ourFirst
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"maps"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -42,22 +43,17 @@ type held struct {
 }
 
 // names are what devices are called; replaced as a whole. No two devices are called
-// the same but by the owner. What the owner has named answers to that name alone.
+// the same but by the owner. What the owner has named answers to that name alone. Of
+// several that give themselves one name, the one keeps it that had it first.
 type names struct {
 	byMAC  map[MAC]called
 	byName map[string][]MAC // who is meant by a name, in lower case
 	named  map[string][]MAC // to whom the owner gave a name, also behind another; in lower case
-	shared map[string]bool  // that several devices have given themselves, in lower case
 	// byAddr are what devices are called that their MAC does not tell from others.
 	byAddr map[place]called
 }
 
-type called struct {
-	name, source string
-	// alias is the name that the device has given itself where others have, too: it
-	// can be asked for by it. "" if there is none.
-	alias string
-}
+type called struct{ name, source string }
 
 // place is an address of a MAC; zero where there is none.
 type place struct {
@@ -130,11 +126,15 @@ func (t *Table) SetLeases(leases []lease.Lease) {
 		if m.IsZero() || m.IsGroup() {
 			continue
 		}
+		name := l.Name
+		if d, ok := t.devices.Peek(m); ok && m != l.MAC && l.Addr.Is4() {
+			name = cmp.Or(d.lease, name) // nobody gives another a name
+		}
 		h := now[m]
 		if l.Addr.Unmap().Is4() && h.addr.IsValid() && l.Expires < h.expires {
-			h.name = cmp.Or(h.name, l.Name) // an older one, in another network
+			h.name = cmp.Or(h.name, name) // an older one, in another network
 		} else if l.Addr.Unmap().Is4() {
-			h = held{cmp.Or(l.Name, h.name), l.ClientID, l.Addr.Unmap(), l.Expires}
+			h = held{cmp.Or(name, h.name), l.ClientID, l.Addr.Unmap(), l.Expires}
 		} else if h.name == "" {
 			// The MAC in a lease of IPv6 may be of another card of the device: it
 			// names one that is there, but shows none.
@@ -195,7 +195,7 @@ func (t *Table) vendor(m MAC) string {
 
 // rename puts the names together. The caller holds t.mu.
 func (t *Table) rename() {
-	n := &names{byMAC: make(map[MAC]called), byName: make(map[string][]MAC), named: make(map[string][]MAC), shared: make(map[string]bool), byAddr: make(map[place]called)}
+	n := &names{byMAC: make(map[MAC]called), byName: make(map[string][]MAC), named: make(map[string][]MAC), byAddr: make(map[place]called)}
 	owned := make(map[string]bool)
 	found := make(map[finding]bool)
 	var ids map[string][]MAC
@@ -243,23 +243,14 @@ func (t *Table) rename() {
 		if owned[key] {
 			continue
 		}
-		n.byName[key] = macs
-		if !t.same(macs) {
-			n.shared[key] = true
+		for _, m := range t.keepers(macs) {
+			n.add(m, called{name: given[m], source: Lease})
 		}
 	}
 	for _, m := range sortedMACs(given) {
-		c := called{name: given[m], source: Lease}
-		switch key := strings.ToLower(c.name); {
-		case owned[key]:
-			c.name = n.distinct(c.name, m)
-		case n.shared[key]:
-			c.name, c.alias = n.distinct(c.name, m), c.name
-		default:
-			n.byMAC[m] = c // byName has it
-			continue
+		if !n.has(m) {
+			n.add(m, called{name: n.distinct(given[m], m), source: Lease})
 		}
-		n.add(m, c)
 	}
 	for _, m := range sortedMACs(vendors) {
 		n.add(m, called{name: n.distinct(vendors[m], m), source: Vendor})
@@ -421,14 +412,39 @@ func (t *Table) nameAddrs(n *names, owned map[string]bool, several map[MAC]bool)
 			}
 		}
 	}
+	// A device that is no other's than the one at the place has its name.
+	type claimant struct {
+		place
+		id string
+	}
+	claims := make(map[place]claimant)
+	first := make(map[string]claimant) // by the name, in lower case
+	disputed := make(map[string]bool)  // names that another has, too
 	for a, g := range t.owners.granted {
-		at := place{g.mac, a}
-		if g.name == "" || owned[strings.ToLower(g.name)] || n.byAddr[at] != (called{}) || n.byMAC[g.mac].source == Static {
+		at, key := place{g.mac, a}, strings.ToLower(g.name)
+		if g.name == "" || owned[key] || n.byAddr[at] != (called{}) || n.byMAC[g.mac].source == Static ||
+			!g.mac.IsZero() && !(a.Is4() && several[g.mac]) {
 			continue
 		}
-		if g.mac.IsZero() || a.Is4() && several[g.mac] {
-			n.byAddr[at] = called{name: g.name, source: Lease}
+		c := claimant{place: at}
+		if g.mac.IsZero() && g.id != "" {
+			c = claimant{id: g.id} // has many addresses of IPv6
 		}
+		claims[at] = c
+		if other, ok := first[key]; ok && other != c {
+			disputed[key] = true
+		}
+		first[key] = c
+		if slices.ContainsFunc(n.byName[key], func(m MAC) bool { return m != g.mac }) {
+			disputed[key] = true
+		}
+	}
+	for at := range claims {
+		name := t.owners.granted[at.addr].name
+		if disputed[strings.ToLower(name)] {
+			name += " " + at.addr.String()
+		}
+		n.byAddr[at] = called{name: name, source: Lease}
 	}
 }
 
@@ -470,18 +486,66 @@ func (n *names) distinct(name string, m MAC) string {
 
 func tail(m MAC) string { return m.String()[len("00:11:22:33:"):] }
 
-// same reports whether MACs are those of one device, as far as it is known.
-func (t *Table) same(macs []MAC) bool {
-	first := t.identity(macs[0])
-	return !slices.ContainsFunc(macs[1:], func(m MAC) bool { return t.identity(m) != first })
+// keepers are those of several MACs that keep the name that all have given themselves:
+// the MACs of the device that had it first. That is remembered as long as the device
+// is, so that none is called otherwise because it was away, or another has renewed its
+// lease. The caller holds t.mu.
+func (t *Table) keepers(macs []MAC) (keep []MAC) {
+	first := macs[0]
+	for _, m := range macs[1:] {
+		if t.hadBefore(m, first) {
+			first = m
+		}
+	}
+	firsts := make(map[MAC]MAC)
+	for _, m := range macs {
+		keeps := m == first || t.firstMAC(firsts, m) == t.firstMAC(firsts, first)
+		if keeps {
+			keep = append(keep, m)
+		}
+		if d, ok := t.devices.Peek(m); ok && t.registry.known {
+			d.holds = keeps
+		}
+	}
+	return keep
 }
 
-// identity is the first MAC that a device is known to have had.
-func (t *Table) identity(m MAC) MAC {
-	if d, ok := t.devices.Peek(m); ok {
-		return d.identity()
+// hadBefore reports whether of two MACs that have given themselves one name a had it
+// before b. The caller holds t.mu.
+func (t *Table) hadBefore(a, b MAC) bool {
+	order := func(m MAC) (folded, holds int, since int64) {
+		d, ok := t.devices.Peek(m)
+		if !ok {
+			return 0, 1, math.MaxInt64 // nobody has seen it yet
+		}
+		if t.unseen(d, t.registry.aged, foldAfter) {
+			folded = 1
+		}
+		if !d.holds {
+			holds = 1
+		}
+		if since = cmp.Or(d.appeared, d.FirstSeen); !believed(since) {
+			since = math.MaxInt64 - 1
+		}
+		return folded, holds, since
 	}
-	return m
+	aFolded, aHolds, aSince := order(a)
+	bFolded, bHolds, bSince := order(b)
+	return cmp.Or(cmp.Compare(aFolded, bFolded), cmp.Compare(aHolds, bHolds), cmp.Compare(aSince, bSince), bytes.Compare(a[:], b[:])) < 0
+}
+
+// firstMAC is the first MAC that a device had, by what no other can tell the DHCP
+// server; found are those that it has found. The caller holds t.mu.
+func (t *Table) firstMAC(found map[MAC]MAC, m MAC) MAC {
+	if first, ok := found[m]; ok {
+		return first
+	}
+	first := m
+	if d, ok := t.devices.Peek(m); ok && !d.Earlier.IsZero() && !t.byNameAlone(d) {
+		first = t.firstMAC(found, d.Earlier)
+	}
+	found[m] = first
+	return first
 }
 
 func sortedMACs(of map[MAC]string) []MAC {
@@ -536,14 +600,6 @@ func (t *Table) Name(m MAC) (name, source string) {
 	return n.name, n.source
 }
 
-// Alias returns the name that a device has given itself, where it is called otherwise
-// because others have given it to themselves, too; or "".
-func (t *Table) Alias(m MAC) string { return t.names.Load().byMAC[m].alias }
-
-// Shared reports whether several devices have given themselves a name, in any case, so
-// that nobody knows which of them is meant.
-func (t *Table) Shared(name string) bool { return t.names.Load().shared[strings.ToLower(name)] }
-
 // NameAt returns the name of the device with the address, and where that is from, or
 // "". It differs from that of its MAC if several devices have that, or none.
 func (t *Table) NameAt(m MAC, a netip.Addr) (name, source string) {
@@ -565,7 +621,8 @@ func (t *Table) Named(name string) []MAC {
 }
 
 // ByName returns the MACs of the devices that are meant by a name, in any case: of
-// those that the owner has given it, or else of all that have given it to themselves.
+// those that the owner has given it, or else of the one that keeps it of those that
+// have given it to themselves.
 func (t *Table) ByName(name string) []MAC {
 	return inOrder(t.names.Load().byName[strings.ToLower(name)])
 }

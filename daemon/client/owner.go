@@ -41,6 +41,7 @@ type owners struct {
 // grant is the lease of an address.
 type grant struct {
 	mac      MAC // zero if the lease does not tell
+	asked    MAC // with which it was asked for
 	id, name string
 	expires  int64     // Unix seconds, 0: never, or not known
 	since    time.Time // when it was read, if another had the address before; zero if none had
@@ -105,12 +106,22 @@ func (t *Table) owner(frames MAC, a netip.Addr) MAC {
 		return frames
 	}
 	if m := t.holder(a, frames); !m.IsZero() {
+		if m != frames && t.owners.granted[a].asked == frames && t.isThere(m) {
+			return frames // which has told the DHCP server that it was another
+		}
 		return m
 	}
 	if m := macOfAddr(a); t.leases[m].addr.IsValid() {
 		return m
 	}
 	return frames
+}
+
+// isThere reports whether a device is in use with its own MAC, so that it is not
+// behind an extender. The caller holds t.mu.
+func (t *Table) isThere(m MAC) bool {
+	d, ok := t.devices.Peek(m)
+	return ok && !d.itself.IsZero() && t.now().Sub(d.itself) < meanwhile
 }
 
 // macOfAddr is the MAC that an address of IPv6 is made of (RFC 4291, appendix A);
@@ -204,12 +215,14 @@ func (t *Table) setGrants(leases []lease.Lease) (devices []MAC) {
 	now := t.now()
 	devices = make([]MAC, len(leases))
 	several := make(map[MAC]int) // leases of IPv4
+	asks := make(map[MAC]bool)   // whether a MAC has asked for one itself
 	var masking []MAC
 	byDUID := make(map[string]MAC)
 	hasV4 := make(map[MAC]bool)
 	for i := range leases {
 		if l := &leases[i]; l.Addr.Is4() && (l.Expires == 0 || l.Expires > now.Unix()) {
 			several[l.MAC]++
+			asks[l.MAC] = true
 		}
 	}
 	for i := range leases {
@@ -217,8 +230,9 @@ func (t *Table) setGrants(leases []lease.Lease) (devices []MAC) {
 		m := MAC(l.MAC)
 		if l.Addr.Is4() {
 			// An extender may put its MAC into what its devices ask the DHCP server, but
-			// leave their identifiers alone.
-			if other := macOfID(l.ClientID); several[m] > 1 && !other.IsZero() && other != m {
+			// leave their identifiers alone. Anybody may tell that of another, which then
+			// is elsewhere.
+			if other := macOfID(l.ClientID); several[m] > 1 && !other.IsZero() && other != m && !asks[other] && !t.isThere(other) {
 				masking = append(masking, m)
 				m = other
 			}
@@ -235,7 +249,7 @@ func (t *Table) setGrants(leases []lease.Lease) (devices []MAC) {
 		if m, ok := byDUID[l.ClientID]; ok && !l.Addr.Is4() && !hasV4[devices[i]] {
 			devices[i] = m
 		}
-		g := grant{mac: devices[i], id: l.ClientID, name: l.Name, expires: l.Expires}
+		g := grant{mac: devices[i], asked: l.MAC, id: l.ClientID, name: l.Name, expires: l.Expires}
 		if old, had := t.owners.granted[l.Addr]; had && old.mac == g.mac {
 			g.since = old.since
 		} else if t.owners.granted != nil {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -37,6 +38,9 @@ type registry struct {
 	unsaved  bool         // a device was noted since Records
 	waiting  map[MAC]bool // are not told yet
 	suspects map[MAC]bool // that those waiting are taken for: to be looked at once they are seen
+	passed   int          // were forgotten, for too many others, before they were told
+	full     bool         // one was
+	aged     int64        // Unix ms: when Age was called last
 	quiet    time.Time    // until when those that appear are known without being told; zero: none are
 	next     time.Time    // when those waiting are to be looked at; zero: there are none
 	// forgotten are those not seen since they were, and whether they were there.
@@ -53,6 +57,7 @@ type Record struct {
 	Interface    string
 	Address      netip.Addr // invalid if none is known
 	Told         bool       // whoever is to know of it does
+	Holds        bool       // it had the name Lease before others
 }
 
 // Wake tells that News is to be called.
@@ -199,6 +204,7 @@ func (t *Table) restore(rec Record) *device {
 	}
 	h := t.leases[rec.MAC]
 	d.says(cmp.Or(h.name, rec.Lease), cmp.Or(h.clientID, rec.ClientID))
+	d.holds = rec.Holds && strings.EqualFold(d.lease, rec.Lease)
 	d.reachedBy(rec.Address)
 	return d
 }
@@ -225,6 +231,7 @@ func (d *device) update(rec Record) {
 		d.appeared, d.ourAppeared = at, false
 	}
 	d.says(cmp.Or(d.lease, rec.Lease), cmp.Or(d.clientID, rec.ClientID))
+	d.holds = d.holds || rec.Holds && strings.EqualFold(d.lease, rec.Lease)
 	d.Earlier = cmp.Or(rec.Earlier, d.Earlier)
 }
 
@@ -243,7 +250,7 @@ func (t *Table) Records() []Record {
 	for _, d := range t.devices.Values() {
 		r := Record{
 			MAC: d.MAC, Earlier: d.Earlier, First: d.FirstSeen, Last: d.LastSeen, Lease: d.lease, ClientID: d.clientID,
-			Interface: d.Interface, Address: d.Address(), Told: d.told,
+			Interface: d.Interface, Address: d.Address(), Told: d.told, Holds: d.holds,
 		}
 		if !d.Earlier.IsZero() {
 			r.Appeared = d.appeared
@@ -263,15 +270,17 @@ func (t *Table) Records() []Record {
 }
 
 // News returns the devices that are new and of which everybody is to be told now,
-// each once, and when it is to be called again at the latest; zero if only Wake
-// tells.
-func (t *Table) News() (news []Device, next time.Time) {
+// each once, how many more there were that had to be forgotten before, and when it is
+// to be called again at the latest; zero if only Wake tells. A device with an Earlier
+// is back with another MAC, by its name alone.
+func (t *Table) News() (news []Device, passed int, next time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r := &t.registry
 	if !r.known {
-		return nil, time.Time{}
+		return nil, 0, time.Time{}
 	}
+	passed, r.passed = r.passed, 0
 	now := t.now()
 	clear(r.suspects)
 	var ready []*device
@@ -289,8 +298,13 @@ func (t *Table) News() (news []Device, next time.Time) {
 		case !d.Earlier.IsZero():
 			if due = d.noted.Add(sameAfter); t.together(d, d) {
 				t.separate(d)
+				t.settle(d)
 				ready = append(ready, d)
 				continue
+			}
+			if !d.told && t.byNameAlone(d) {
+				d.told, r.unsaved = true, true
+				ready = append(ready, d)
 			}
 			if !now.Before(due) {
 				t.settle(d)
@@ -298,6 +312,7 @@ func (t *Table) News() (news []Device, next time.Time) {
 			}
 			r.suspects[d.Earlier] = true
 		case source == Static || source == Lease || !now.Before(due):
+			t.settle(d)
 			ready = append(ready, d)
 			continue
 		}
@@ -310,10 +325,9 @@ func (t *Table) News() (news []Device, next time.Time) {
 		return cmp.Compare(a.number, b.number)
 	})
 	for _, d := range ready {
-		t.settle(d)
 		news = append(news, t.show(d))
 	}
-	return news, next
+	return news, passed, next
 }
 
 // settle ends the wait of a device.

@@ -1,13 +1,14 @@
 // Package newclient does what is to be done for a device that was never seen
-// before: it notifies whoever listens on the bus, runs the owner's programs and
-// makes a notification of Turris. Which devices are new, and which of them are
-// passed over, is decided by others.
+// before, or is back with another MAC: it notifies whoever listens on the bus, runs
+// the owner's programs and makes a notification of Turris. Which devices are new,
+// and which of them are passed over, is decided by others.
 package newclient
 
 import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -18,12 +19,23 @@ const (
 	maxQueue = 64               // devices that wait
 	maxRun   = 30 * time.Second // for a program
 	maxEnd   = 5 * time.Second  // for all that still waits when the daemon ends
+
+	// Whoever makes up devices makes thousands: only so many are announced in a
+	// while; at its end the last of the others is, with how many there were.
+	maxNotices = 10
+	noticesFor = time.Minute
 )
+
+// Notice is what is told of a device.
+type Notice struct {
+	client.Device
+	More int // devices before it of which nothing is told, as there were too many
+}
 
 // Config is what an Announcer needs. Every field must be set.
 type Config struct {
 	// Notify tells those who listen on the bus.
-	Notify func(client.Device) error
+	Notify func(Notice) error
 	// Folder is where the owner's programs are. It need not exist.
 	Folder string
 	// Turris is the command that makes a notification, used if it exists and
@@ -37,7 +49,7 @@ type Config struct {
 type Announcer struct {
 	Config
 	queue  chan client.Device
-	full   atomic.Bool   // that was logged
+	passed atomic.Int64  // devices that are to be counted only
 	limit  time.Duration // maxRun, but in tests
 	atLast time.Duration // maxEnd, likewise
 }
@@ -48,17 +60,18 @@ func New(c Config) *Announcer {
 }
 
 // Announce has a device announced. It does not wait; with too many waiting, the
-// device is left out.
+// device is only counted.
 func (a *Announcer) Announce(d client.Device) {
 	select {
 	case a.queue <- d:
-		a.full.Store(false)
 	default:
-		if !a.full.Swap(true) {
-			a.Log.Warn("too many new devices at once: not all of them are told", "waiting", maxQueue)
-		}
+		a.Pass(1)
 	}
 }
+
+// Pass tells of new devices of which nothing is known any more. They are counted with
+// the next one that is announced.
+func (a *Announcer) Pass(devices int) { a.passed.Add(int64(devices)) }
 
 // Finish tells that Announce is not called any more: Run ends.
 func (a *Announcer) Finish() { close(a.queue) }
@@ -72,25 +85,66 @@ func (a *Announcer) Run(ctx context.Context) error {
 		end := time.AfterFunc(a.atLast, cancel)
 		context.AfterFunc(running, func() { end.Stop() })
 	})()
-	for d := range a.queue {
-		a.announce(running, d)
+	var (
+		notices int            // in this while
+		last    *client.Device // that is held back until its end
+		until   = time.NewTimer(noticesFor)
+	)
+	defer until.Stop()
+	tell := func(d client.Device) {
+		if notices++; notices == 1 {
+			until.Reset(noticesFor)
+		}
+		a.announce(running, Notice{d, int(a.passed.Swap(0))})
 	}
-	return nil
+	for {
+		select {
+		case d, ok := <-a.queue:
+			switch {
+			case !ok:
+				if last != nil {
+					tell(*last)
+				}
+				return nil
+			case notices < maxNotices:
+				tell(d)
+			default:
+				if last != nil {
+					a.Pass(1)
+				}
+				last = &d
+			}
+		case <-until.C:
+			notices = 0
+			if last != nil {
+				tell(*last)
+				last = nil
+			}
+		}
+	}
 }
 
-func (a *Announcer) announce(ctx context.Context, d client.Device) {
+func (a *Announcer) announce(ctx context.Context, d Notice) {
 	address := ""
 	if addr := d.Address(); addr.IsValid() {
 		address = addr.String()
 	}
-	a.Log.Info("a new device", "mac", d.MAC, "name", d.Name, "vendor", d.Vendor, "address", address, "interface", d.Interface)
+	what := "a new device"
+	about := []any{"mac", d.MAC, "name", d.Name, "vendor", d.Vendor, "address", address, "interface", d.Interface}
+	if !d.Earlier.IsZero() {
+		what, about = "a device is back with another MAC, as its name tells", append(about, "earlier", d.Earlier)
+	}
+	if d.More > 0 {
+		about = append(about, "more", d.More)
+	}
+	a.Log.Info(what, about...)
 	if err := a.Notify(d); err != nil {
 		a.Log.Warn("a new device could not be told on the bus", "mac", d.MAC, "err", err)
 	}
 	env := []string{
 		"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/",
 		"PAKON_MAC=" + d.MAC.String(), "PAKON_NAME=" + d.Name, "PAKON_VENDOR=" + d.Vendor,
-		"PAKON_ADDRESS=" + address, "PAKON_INTERFACE=" + d.Interface,
+		"PAKON_ADDRESS=" + address, "PAKON_INTERFACE=" + d.Interface, "PAKON_EARLIER=" + d.Earlier.String(), "PAKON_MORE=" + strconv.Itoa(d.More),
 	}
 	for _, path := range a.programs() {
 		a.run(ctx, env, path)
@@ -102,7 +156,7 @@ func (a *Announcer) announce(ctx context.Context, d client.Device) {
 }
 
 // texts are what a notification of Turris says.
-func texts(d client.Device, address string) (czech, english string) {
+func texts(d Notice, address string) (czech, english string) {
 	name := d.Name
 	switch {
 	case name == "":
@@ -117,8 +171,19 @@ func texts(d client.Device, address string) (czech, english string) {
 	if name != "" {
 		about = name + ", " + about
 	}
-	if d.Interface == "" {
-		return "Nové zařízení v síti: " + about, "New device in the network: " + about
+	czech, english = "Nové zařízení v síti", "New device in the network"
+	if !d.Earlier.IsZero() {
+		czech, english = "Zařízení je zpět s jinou adresou v síti", "A device is back with another address in the network"
 	}
-	return "Nové zařízení v síti " + d.Interface + ": " + about, "New device in the network " + d.Interface + ": " + about
+	if d.Interface != "" {
+		czech, english = czech+" "+d.Interface, english+" "+d.Interface
+	}
+	czech, english = czech+": "+about, english+": "+about
+	if !d.Earlier.IsZero() {
+		czech, english = czech+", dříve "+d.Earlier.String(), english+", was "+d.Earlier.String()
+	}
+	if d.More > 0 {
+		czech, english = fmt.Sprintf("%s; dalších nových zařízení: %d", czech, d.More), fmt.Sprintf("%s; more new devices: %d", english, d.More)
+	}
+	return czech, english
 }

@@ -9,9 +9,11 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pakon/daemon/client"
@@ -22,7 +24,7 @@ import (
 type rig struct {
 	*Announcer
 	log      bytes.Buffer
-	told     []client.Device
+	told     []Notice
 	refuse   error
 	dir, out string
 	turris   bool
@@ -33,7 +35,7 @@ func newRig(t *testing.T) *rig {
 	r := &rig{dir: t.TempDir()}
 	r.out = filepath.Join(r.dir, "out")
 	r.Announcer = New(Config{
-		Notify: func(d client.Device) error {
+		Notify: func(d Notice) error {
 			r.told = append(r.told, d)
 			return r.refuse
 		},
@@ -104,7 +106,7 @@ func TestPrograms(t *testing.T) {
 	hostile := phone
 	hostile.Name = "$(echo no >>" + r.out + ")`;\" 'x' %s -n"
 	r.all(t, hostile)
-	want := "HOME=/\nPAKON_ADDRESS=192.168.1.23\nPAKON_INTERFACE=br-lan\nPAKON_MAC=00:1b:44:11:3a:b7\nPAKON_NAME=" + hostile.Name +
+	want := "HOME=/\nPAKON_ADDRESS=192.168.1.23\nPAKON_EARLIER=\nPAKON_INTERFACE=br-lan\nPAKON_MAC=00:1b:44:11:3a:b7\nPAKON_MORE=0\nPAKON_NAME=" + hostile.Name +
 		"\nPAKON_VENDOR=Google\nPATH=/usr/sbin:/usr/bin:/sbin:/bin\nfirst\nsecond\n/\n"
 	if got := r.output(t); got != want {
 		t.Errorf("the programs say\n%s, want\n%s", got, want)
@@ -229,15 +231,94 @@ func TestEnd(t *testing.T) {
 	}
 }
 
+// Of devices without end, ten are announced in a while, then the last of the others,
+// with how many there were.
 func TestOverflow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		ended := make(chan error, 1)
+		go func() { ended <- r.Run(t.Context()) }()
+		n := 0
+		flood := func(devices int) {
+			for range devices {
+				n++
+				r.Announce(client.Device{MAC: client.MAC{2, 0, 0, 0, byte(n >> 8), byte(n)}})
+			}
+			synctest.Wait()
+		}
+		told := func(what string, want ...string) {
+			t.Helper()
+			var got []string
+			for _, d := range r.told {
+				got = append(got, fmt.Sprintf("%d+%d", int(d.MAC[4])<<8|int(d.MAC[5]), d.More))
+			}
+			if r.told = nil; !slices.Equal(got, want) {
+				t.Errorf("%s: told %q, want %q", what, got, want)
+			}
+		}
+		flood(9)
+		told("nine", "1+0", "2+0", "3+0", "4+0", "5+0", "6+0", "7+0", "8+0", "9+0")
+		flood(1)
+		flood(50)
+		told("at once", "10+0")
+		r.Pass(1000)
+		time.Sleep(noticesFor - time.Second)
+		flood(1)
+		told("nearly a minute later")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		told("after a minute", "61+1050")
+		flood(20)
+		told("then", "62+0", "63+0", "64+0", "65+0", "66+0", "67+0", "68+0", "69+0", "70+0")
+		time.Sleep(noticesFor)
+		synctest.Wait()
+		told("after another minute", "81+10")
+		time.Sleep(noticesFor)
+		flood(1)
+		told("later", "82+0")
+		flood(20)
+		r.told = nil
+		r.Finish()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		told("at the end", "102+10")
+	})
+}
+
+// What can not be announced as fast as it comes is counted.
+func TestSlowProgram(t *testing.T) {
 	r := newRig(t)
-	devices := make([]client.Device, maxQueue+10)
-	for i := range devices {
-		devices[i].MAC = client.MAC{2, 0, 0, 0, 0, byte(i)}
+	for i := range maxQueue + 10 {
+		r.Announce(client.Device{MAC: client.MAC{2, 0, 0, 0, 0, byte(i)}})
 	}
-	r.all(t, devices...)
-	if len(r.told) != maxQueue || strings.Count(r.log.String(), "too many new devices") != 1 {
-		t.Errorf("%d devices were told, log:\n%s", len(r.told), r.log.String())
+	r.all(t)
+	sum := 0
+	for _, d := range r.told {
+		sum += 1 + d.More
+	}
+	if sum != maxQueue+10 || len(r.told) != maxNotices+1 {
+		t.Errorf("told %d devices in %d notices", sum, len(r.told))
+	}
+}
+
+// A program and Turris are told of which device is back, and of how many more there
+// are, beside what they are told of a new one.
+func TestBackAndMore(t *testing.T) {
+	r := newRig(t)
+	r.turris = true
+	r.program(t, filepath.Join(r.Folder, "1"), 0o755, `echo "$PAKON_MAC $PAKON_NAME $PAKON_EARLIER $PAKON_MORE" >>$OUT`)
+	r.program(t, r.Turris, 0o755, `for a in "$@"; do echo "$a" >>$OUT; done`)
+	back := phone
+	back.Earlier = client.MAC{2, 0, 0, 0, 0, 0xa1}
+	r.Pass(7)
+	r.all(t, back)
+	const about = "br-lan: Pixel-7 (Google), 192.168.1.23, MAC 00:1b:44:11:3a:b7"
+	want := "00:1b:44:11:3a:b7 Pixel-7 02:00:00:00:00:a1 7\n-s\nnews\n" +
+		"Zařízení je zpět s jinou adresou v síti " + about + ", dříve 02:00:00:00:00:a1; dalších nových zařízení: 7\n" +
+		"A device is back with another address in the network " + about + ", was 02:00:00:00:00:a1; more new devices: 7\n"
+	if got := r.output(t); got != want {
+		t.Errorf("told\n%s, want\n%s", got, want)
 	}
 }
 

@@ -3,6 +3,7 @@ package show
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -12,8 +13,10 @@ import (
 
 // clients is the command `pakon clients`.
 func (c *command) clients(ctx context.Context, args []string) error {
+	all := false
 	options := append([]option{
 		flag('j', "json", "print JSON: an array with an object for each device", &c.json),
+		flag('a', "all", "those too whose random MAC has not been seen for 90 days", &all),
 	}, c.common()...)
 	if err := parse(args, options); err != nil {
 		return err
@@ -25,13 +28,9 @@ func (c *command) clients(ctx context.Context, args []string) error {
 	if err := c.connect(ctx); err != nil {
 		return err
 	}
-	reply, err := c.call(ctx, "clients", nil)
+	clients, reply, err := c.allClients(ctx, all)
 	if err != nil {
 		return err
-	}
-	clients, ok := reply.Array("clients")
-	if !ok {
-		return errors.New("the daemon's answer has no clients: is it of the same version?")
 	}
 	if c.json {
 		_, err := c.out.Write(append(appendJSON(nil, clients), '\n'))
@@ -63,8 +62,16 @@ func (c *command) clients(ctx context.Context, args []string) error {
 			return err
 		}
 	}
-	if truncated, _ := reply.Bool("truncated"); truncated {
-		_, err = c.out.WriteString("... and more than one answer can hold\n")
+	if folded, _ := reply.Int("folded"); folded > 0 {
+		if _, err := fmt.Fprintf(c.out, "... and %d random MACs that have not been seen for 90 days (--all shows them)\n", folded); err != nil {
+			return err
+		}
+	}
+	if others, ok := reply.Table("others"); ok {
+		n, _ := others.Int("clients")
+		sent, _ := others.Int("sent")
+		recvd, _ := others.Int("recvd")
+		_, err = fmt.Fprintf(c.out, "... and %d clients with less traffic that nobody knows: sent %s, received %s\n", n, strings.TrimSpace(size(sent)), strings.TrimSpace(size(recvd)))
 	}
 	return err
 }
@@ -84,6 +91,31 @@ func leftOut(t ubus.Table, want func(day, why string) bool) (bytes int64) {
 		}
 	}
 	return bytes
+}
+
+// maxClients bounds the rows that are asked for: the daemon remembers fewer.
+const maxClients = 20000
+
+// allClients asks for all clients, page by page, and returns the last page, too.
+func (c *command) allClients(ctx context.Context, folded bool) (clients ubus.Array, last ubus.Table, err error) {
+	args := ubus.Table{{Name: "limit", Value: int32(10000)}, {Name: "folded", Value: folded}}
+	for next := ""; ; {
+		page := args
+		if next != "" {
+			page = append(args[:len(args):len(args)], ubus.Field{Name: "cursor", Value: next})
+		}
+		if last, err = c.call(ctx, "clients", page); err != nil {
+			return nil, nil, err
+		}
+		rows, ok := last.Array("clients")
+		if !ok {
+			return nil, nil, errors.New("the daemon's answer has no clients: is it of the same version?")
+		}
+		clients = append(clients, rows...)
+		if next, _ = last.String("next"); next == "" || len(rows) == 0 || len(clients) > maxClients {
+			return clients, last, nil
+		}
+	}
 }
 
 func (c *command) clientCells(t ubus.Table) []string {

@@ -152,7 +152,7 @@ func BenchmarkDay(b *testing.B) {
 	})
 	b.Run("totals", func(b *testing.B) {
 		for b.Loop() {
-			if _, err := s.Totals(b.Context(), 0); err != nil {
+			if _, err := s.Totals(b.Context(), 0, nobody); err != nil {
 				b.Fatal(err)
 			}
 		}

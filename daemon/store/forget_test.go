@@ -80,11 +80,11 @@ func TestForgetClientByAddress(t *testing.T) {
 	}
 	left := func(what string) {
 		t.Helper()
-		totals, err := s.Totals(t.Context(), 0)
+		totals, err := s.Totals(t.Context(), 0, nobody)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, ok := totals[client.ID{Addr: peer}]; ok || len(totals) != 2 || len(walk(t, s, Query{})) != 4 {
+		if _, ok := totals.Of[client.ID{Addr: peer}]; ok || len(totals.Of) != 2 || len(walk(t, s, Query{})) != 4 {
 			t.Errorf("%s there are %v", what, totals)
 		}
 	}

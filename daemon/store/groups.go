@@ -169,6 +169,10 @@ type gatherer struct {
 	front   front
 	// take adds the flows of g.reading to table, or offers them to front.
 	take func(*gatherer)
+	// always tells of sums that are kept whether or not they are in front; nil of none.
+	always func(*sum) bool
+	kept   []sum
+	all    all
 
 	table     table
 	maxGroups int
@@ -177,6 +181,18 @@ type gatherer struct {
 	again     bool  // all flows have been read once
 	hidden    Count // flows that were left out for their names; of a summary
 	compacted int   // number of texts after compact
+}
+
+// all counts the sums that there are, whether or not they are kept.
+type all struct {
+	sums        int
+	sent, recvd uint64
+}
+
+func (a *all) add(s *sum) {
+	a.sums++
+	a.sent += s.sent
+	a.recvd += s.recvd
 }
 
 // newGatherer makes one for flows of f, as normal returns it, and of batches up
@@ -219,7 +235,13 @@ func (g *gatherer) gather(ctx context.Context) error {
 func (g *gatherer) finish() {
 	for k := range g.table.n {
 		if !g.table.lean {
-			g.front.offer(g.table.sum(k))
+			s := g.table.sum(k)
+			g.all.add(s)
+			if g.always != nil && g.always(s) {
+				g.kept = append(g.kept, *s)
+				continue
+			}
+			g.front.offer(s)
 			continue
 		}
 		t := g.table.at(k)
@@ -264,6 +286,9 @@ func (g *gatherer) compact() {
 	}
 	for k := range g.front.sums {
 		t.move(old, &g.front.sums[k])
+	}
+	for k := range g.kept {
+		t.move(old, &g.kept[k])
 	}
 	g.texts, g.reading.texts, g.compacted = t, t, t.len()
 	g.reading.renumbered()

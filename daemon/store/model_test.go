@@ -465,11 +465,11 @@ func TestModel(t *testing.T) {
 			}
 			for range 10 {
 				since := randomFilter(r).Start
-				got, err := s.Totals(t.Context(), since)
+				got, err := s.Totals(t.Context(), since, nobody)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if want := m.totals(since); !maps.Equal(got, want) {
+				if want := m.totals(since); !maps.Equal(got.Of, want) {
 					t.Errorf("totals since %d:\n got %v\nwant %v", since, got, want)
 				}
 			}

@@ -222,7 +222,7 @@ func TestAtTheSameTime(t *testing.T) {
 		return err
 	})
 	ask(func() error {
-		_, err := s.Totals(t.Context(), 0)
+		_, err := s.Totals(t.Context(), 0, nobody)
 		return err
 	})
 	ask(func() error {
@@ -270,16 +270,23 @@ func TestTotalsAreBounded(t *testing.T) {
 		flows[i].Sent, flows[i].Recvd = uint64(i), 1
 	}
 	add(t, s, flows...)
-	totals, err := s.Totals(t.Context(), 0)
+	idle := flows[3].Client
+	totals, err := s.Totals(t.Context(), 0, func(id client.ID) bool { return id.MAC == idle })
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(totals) != maxTotals {
-		t.Errorf("got %d clients, want %d", len(totals), maxTotals)
+	if len(totals.Of) != maxTotals+1 {
+		t.Errorf("got %d clients, want %d", len(totals.Of), maxTotals+1)
 	}
-	for _, f := range flows[100:] {
-		if got := totals[client.ID{MAC: f.Client}]; got.Sent != f.Sent {
+	for _, f := range append(flows[100:], flows[3]) {
+		if got := totals.Of[client.ID{MAC: f.Client}]; got.Sent != f.Sent {
 			t.Fatalf("%v sent %d bytes, want %d", f.Client, got.Sent, f.Sent)
 		}
 	}
+	if totals.Others != 99 || totals.Sent != 99*100/2-3 || totals.Recvd != 99 {
+		t.Errorf("the others are %d with %d and %d bytes", totals.Others, totals.Sent, totals.Recvd)
+	}
 }
+
+// nobody is a client that is known.
+func nobody(client.ID) bool { return false }

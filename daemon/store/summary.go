@@ -48,34 +48,55 @@ type Total struct {
 	First, Last int64  // start of the first and end of the last flow, Unix ms
 }
 
-// maxTotals bounds the clients of Totals: whoever makes up MACs makes many.
+// maxTotals bounds the clients of Totals that nobody knows: whoever makes up MACs
+// makes many.
 const maxTotals = 4096
+
+// Totals are the sums of clients.
+type Totals struct {
+	Of map[client.ID]Total
+	// Others are the clients of which there is no sum, as there are too many, and their
+	// bytes.
+	Others      int
+	Sent, Recvd uint64
+}
 
 // Totals sums up the flows of each client that ended at or after since (Unix
 // ms), in both directions and with hidden names; bytes are those after since, as
-// in a query's window. Of very many clients those with the most bytes are told.
-func (s *Store) Totals(ctx context.Context, since int64) (map[client.ID]Total, error) {
+// in a query's window. Of very many clients the known ones are told, and those with
+// the most bytes of the others.
+func (s *Store) Totals(ctx context.Context, since int64, known func(client.ID) bool) (Totals, error) {
 	s.querying.RLock()
 	defer s.querying.RUnlock()
-	totals, err := s.totals(ctx, Filter{Start: since, All: true, Out: true, In: true}.normal())
+	totals, err := s.totals(ctx, Filter{Start: since, All: true, Out: true, In: true}.normal(), known)
 	if err != nil {
-		return nil, fmt.Errorf("sum up the clients in %s: %w", s.path, err)
+		return Totals{}, fmt.Errorf("sum up the clients in %s: %w", s.path, err)
 	}
 	return totals, nil
 }
 
-func (s *Store) totals(ctx context.Context, f Filter) (map[client.ID]Total, error) {
-	g, err := s.sumUp(ctx, f, by{client: true}, nil, maxTotals, true)
+func (s *Store) totals(ctx context.Context, f Filter, known func(client.ID) bool) (Totals, error) {
+	u := summing{by: by{client: true}, periods: periods{first: f.Start}}
+	g, err := s.newGatherer(f, s.batch.Load(), true, front{limit: maxTotals, sort: ByTotal, descending: true, after: position{first: true}}, u.take)
 	if err != nil {
-		return nil, err
+		return Totals{}, err
 	}
-	sums := g.front.sorted()
-	totals := make(map[client.ID]Total, len(sums))
-	for _, m := range sums {
+	id := func(m *sum) client.ID {
 		e := g.texts.endpoints.values[m.client]
-		totals[client.IDOf(e.MAC, e.Address)] = Total{m.sent, m.recvd, m.id >> idShift, m.end}
+		return client.IDOf(e.MAC, e.Address)
 	}
-	return totals, nil
+	g.always = func(m *sum) bool { return known(id(m)) }
+	if err := g.gather(ctx); err != nil {
+		return Totals{}, err
+	}
+	sums := append(g.kept, g.front.sums...)
+	t := Totals{Of: make(map[client.ID]Total, len(sums)), Others: g.all.sums - len(sums), Sent: g.all.sent, Recvd: g.all.recvd}
+	for i := range sums {
+		m := &sums[i]
+		t.Of[id(m)] = Total{m.sent, m.recvd, m.id >> idShift, m.end}
+		t.Sent, t.Recvd = t.Sent-m.sent, t.Recvd-m.recvd
+	}
+	return t, nil
 }
 
 // Summary sums up flows. A flow, and its duration, counts into the hour (day, ...)
@@ -132,7 +153,7 @@ func (s *Store) summary(ctx context.Context, q SummaryQuery) ([]SummaryRow, Coun
 	if q.Location == nil {
 		q.Location = time.UTC
 	}
-	g, err := s.sumUp(ctx, q.Filter.normal(), b, q.Location, q.Limit, false)
+	g, err := s.sumUp(ctx, q.Filter.normal(), b, q.Location, q.Limit)
 	if err != nil {
 		return nil, Count{}, err
 	}
@@ -166,9 +187,8 @@ func (r SummaryRow) time() int64 { return max(r.Hour, r.Day, r.Week, r.Month) }
 func moreBytes(a, b SummaryRow) int { return cmp.Compare(b.Sent+b.Recvd, a.Sent+a.Recvd) }
 
 // sumUp sums up the flows of f by what is asked for. The gatherer has the sums with
-// the most bytes, at most limit. If exact is set, it is known of each when its first
-// flow began and its last one ended.
-func (s *Store) sumUp(ctx context.Context, f Filter, b by, loc *time.Location, limit int, exact bool) (*gatherer, error) {
+// the most bytes, at most limit.
+func (s *Store) sumUp(ctx context.Context, f Filter, b by, loc *time.Location, limit int) (*gatherer, error) {
 	u := summing{by: b, periods: periods{units: b.units, loc: loc, first: f.Start}}
 	g, err := s.newGatherer(f, s.batch.Load(), true, front{limit: limit, sort: ByTotal, descending: true, after: position{first: true}}, u.take)
 	if err != nil {
@@ -178,7 +198,7 @@ func (s *Store) sumUp(ctx context.Context, f Filter, b by, loc *time.Location, l
 	if g.table.lean = b.hostname; g.table.lean && s.maxGroups == 0 {
 		g.maxGroups = maxLean
 	}
-	if !exact && !slices.Contains(b.units, hour) && len(f.Hostnames) == 0 {
+	if !slices.Contains(b.units, hour) && len(f.Hostnames) == 0 {
 		// A day of another zone may lie in two periods. It is asked while flows are
 		// summed up.
 		whole := u.periods

@@ -36,7 +36,7 @@ const (
 type Lease struct {
 	MAC      [6]byte    // zero if the server did not say; of IPv6, as the device's DUID has it, which may be the MAC of another of its interfaces
 	Addr     netip.Addr // always valid, without a zone
-	Name     string     // as the device calls itself: UTF-8 without blanks, control and direction-changing characters, at most 255 bytes; "" if it has none
+	Name     string     // as the device calls itself: UTF-8 without blanks, control and invisible characters, at most 255 bytes; "" if it has none
 	ClientID string     // as 01:aa:bb:..., in lower case; of IPv6 the DUID; "" if there is none
 	Expires  int64      // Unix seconds; 0: never, or not known. Where odhcpd only renewed a lease, it may be that of before
 }
@@ -308,7 +308,7 @@ func cleanName(s string) string {
 		return ""
 	}
 	for _, r := range s {
-		if unicode.IsControl(r) || unicode.IsSpace(r) || unicode.Is(unicode.Bidi_Control, r) {
+		if unicode.IsControl(r) || unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) {
 			return ""
 		}
 	}
