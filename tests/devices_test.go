@@ -382,7 +382,7 @@ const (
 func listen(t *testing.T, s *rig.System) *told {
 	t.Helper()
 	for path, script := range map[string]string{
-		"etc/pakon/client-new.d/10-test": `echo "$PAKON_MAC|$PAKON_NAME|$PAKON_VENDOR|$PAKON_ADDRESS|$PAKON_INTERFACE" >>` + s.Root.Path(byProgram),
+		"etc/pakon/client-new.d/10-test": `echo "$PAKON_MAC|$PAKON_NAME|$PAKON_VENDOR|$PAKON_ADDRESS|$PAKON_INTERFACE|$PAKON_EARLIER|$PAKON_MORE" >>` + s.Root.Path(byProgram),
 		"usr/bin/create_notification":    `echo "$#|$1|$2|$3|$4" >>` + s.Root.Path(byTurris),
 	} {
 		if err := os.MkdirAll(filepath.Dir(s.Root.Path(path)), 0o755); err != nil {
@@ -414,6 +414,9 @@ func listen(t *testing.T, s *rig.System) *told {
 			}
 			values = append(values, value)
 		}
+		earlier, _ := data.String("earlier")
+		more, _ := data.Int("more")
+		values = append(values, earlier, fmt.Sprint(more))
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		n.onBus = append(n.onBus, strings.Join(values, "|"))
@@ -439,11 +442,12 @@ func (n *told) now() (got [3][]string, err error) {
 // device is a new one as it is to be told.
 type device struct {
 	mac, name, vendor, address, network string
-	turris                              bool // by Turris, too
+	turris                              bool   // by Turris, too
+	earlier                             string // its MAC before, if its name alone tells that
 }
 
 func deviceOf(c *router.Client, name, vendor string) device {
-	return device{c.MAC, name, vendor, c.V4.String(), c.Network, true}
+	return device{mac: c.MAC, name: name, vendor: vendor, address: c.V4.String(), network: c.Network, turris: true}
 }
 
 // check waits until the last of the devices was told in all ways in which it is to
@@ -452,7 +456,7 @@ func (n *told) check(t *testing.T, devices ...device) {
 	t.Helper()
 	var want [3][]string
 	for _, d := range devices {
-		line := strings.Join([]string{d.mac, d.name, d.vendor, d.address, d.network}, "|")
+		line := strings.Join([]string{d.mac, d.name, d.vendor, d.address, d.network, d.earlier, "0"}, "|")
 		want[0], want[1] = append(want[0], line), append(want[1], line)
 		if !d.turris {
 			continue
@@ -462,7 +466,12 @@ func (n *told) check(t *testing.T, devices ...device) {
 			about += " (" + d.vendor + ")"
 		}
 		about = fmt.Sprintf("%s: %s, %s, MAC %s", d.network, about, d.address, d.mac)
-		want[2] = append(want[2], "4|-s|news|Nové zařízení v síti "+about+"|New device in the network "+about)
+		czech, english := "Nové zařízení v síti "+about, "New device in the network "+about
+		if d.earlier != "" {
+			czech = "Zařízení je zpět s jinou adresou v síti " + about + ", dříve " + d.earlier
+			english = "A device is back with another address in the network " + about + ", was " + d.earlier
+		}
+		want[2] = append(want[2], "4|-s|news|"+czech+"|"+english)
 	}
 	last := devices[len(devices)-1]
 	var got [3][]string
@@ -489,10 +498,11 @@ func (n *told) check(t *testing.T, devices ...device) {
 	}
 }
 
-// TestNewDevices lives with a router for a while: each new device is told once,
-// those that were there, those that come back with another MAC and those that are
-// muted are not, and those that are left out are not known at all. That none is
-// told is seen once the next one was.
+// TestNewDevices lives with a router for a while: each new device is told once, and so
+// is one that comes back with another MAC if its name alone shows that; those that
+// were there, those that come back and say who they are, and those that are muted are
+// not, and those that are left out are not known at all. That none is told is seen
+// once the next one was.
 func TestNewDevices(t *testing.T) {
 	t.Parallel()
 	var devices []router.Device
@@ -560,7 +570,7 @@ func TestNewDevices(t *testing.T) {
 	}
 
 	// One that asks for no address is waited for a moment, in case it does. Others
-	// are told meanwhile, and are not new when they come with another MAC.
+	// are told meanwhile, and are known again when they come with another MAC.
 	probe(t, the("silent"))
 	for _, again := range []struct{ who, name, id, mac string }{
 		{"random", "Petrs-tablet", "", "fe:9a:2c:0b:00:05"},
@@ -584,8 +594,17 @@ func TestNewDevices(t *testing.T) {
 		if err := tr.Abort(); err != nil {
 			t.Fatal(err)
 		}
-		d := awaitDevice(t, s, c.MAC, func(d rig.Device) bool { return d.Name == again.name })
-		if d.Earlier != old || d.FirstSeen != before.FirstSeen || !d.Random {
+		// Anybody may take a name: it stays the old MAC's.
+		name, sure := again.name, again.id != ""
+		if !sure {
+			name += " 00:05"
+			back := deviceOf(c, name, "")
+			back.earlier = old
+			want = append(want, back)
+			notices.check(t, want...)
+		}
+		d := awaitDevice(t, s, c.MAC, func(d rig.Device) bool { return d.Name == name })
+		if d.Earlier != old || sure && d.FirstSeen != before.FirstSeen || !d.Random {
 			t.Errorf("%s came back as %+v, was %+v", again.who, d, before)
 		}
 		if d := devicesOf(t, s)[old]; d.Name != again.name || d.Earlier != "" {

@@ -176,20 +176,26 @@ type Device struct {
 
 // Devices asks for the devices that the daemon knows, by MAC.
 func (s *System) Devices(ctx context.Context) (map[string]Device, error) {
-	var reply struct {
-		Clients []Device `json:"clients"`
-	}
-	if err := s.Call(ctx, "clients", nil, &reply); err != nil {
-		return nil, err
-	}
-	devices := make(map[string]Device, len(reply.Clients))
-	for _, d := range reply.Clients {
-		if _, twice := devices[d.MAC]; twice {
-			return nil, fmt.Errorf("%s is twice among the clients", d.MAC)
+	devices := make(map[string]Device)
+	for args := map[string]any(nil); ; {
+		var reply struct {
+			Clients []Device `json:"clients"`
+			Next    string   `json:"next"`
 		}
-		devices[d.MAC] = d
+		if err := s.Call(ctx, "clients", args, &reply); err != nil {
+			return nil, err
+		}
+		for _, d := range reply.Clients {
+			if _, twice := devices[d.MAC]; twice {
+				return nil, fmt.Errorf("%s is twice among the clients", d.MAC)
+			}
+			devices[d.MAC] = d
+		}
+		if reply.Next == "" {
+			return devices, nil
+		}
+		args = map[string]any{"cursor": reply.Next}
 	}
-	return devices, nil
 }
 
 // Status is what tests look at of the method status.
