@@ -43,7 +43,7 @@ func ask(t *testing.T, s *Store) (a answers, err error) {
 			break
 		}
 	}
-	rows, err := s.Summary(t.Context(), SummaryQuery{Filter: everything, By: []string{"day", "client"}, Limit: 1000})
+	rows, _, err := s.Summary(t.Context(), SummaryQuery{Filter: everything, By: []string{"day", "client"}, Limit: 1000})
 	for _, r := range rows {
 		a.sums[fmt.Sprint(r.Day, r.Client, r.ClientAddr)] = sent{r.Sent, r.Recvd, uint64(r.Flows), uint64(r.Duration)}
 	}
