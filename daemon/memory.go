@@ -38,7 +38,8 @@ func limitMemory() {
 }
 
 // collected is what nothing refers to, so that its finalizer runs after a collection.
-type collected struct{ self *collected }
+// Small objects without a pointer share memory, and are not collected alone.
+type collected struct{ _ *collected }
 
 // followAlive sets the limit anew after each collection.
 func followAlive() {
