@@ -170,12 +170,9 @@ func TestManyConnections(t *testing.T) {
 				want = append(want, shown(c.Client.MAC, c.Client.MAC, c.Name, "tls", c.Remote.Addr().String(), 443, "tcp", "tls", e.Sent.Bytes, e.Recvd.Bytes))
 				wantBytes = append(wantBytes, bytesOnly(c.Client.MAC, c.Remote.Addr().String(), 443, "tcp", e.Sent.Bytes, e.Recvd.Bytes))
 			}
-			// At this rate Suricata may miss packets where it reads all of them.
-			// Then a name lacks, but none is wrong.
+			// At this rate Suricata may miss packets where it reads all of them, on a
+			// busy machine most of them. Then a name lacks, but none is wrong.
 			most := 0
-			if mode == "tap" {
-				most = len(all) / 100
-			}
 			slices.Sort(wantBytes)
 			// The last packets and a late name are in the record of a listing later.
 			var got, named []string
@@ -185,6 +182,12 @@ func TestManyConnections(t *testing.T) {
 					return false, err
 				}
 				flows, _, err := s.Query(ctx, map[string]any{"start": "-3600", "direction": "both", "filter": false, "limit": 5000})
+				if err != nil {
+					return false, err
+				}
+				if mode == "tap" {
+					most = max(len(all)/100, int(st.Suricata.Drops))
+				}
 				got, named = nil, nil
 				for _, f := range flows {
 					got = append(got, bytesOnly(f.MAC, f.Address, f.Port, f.Proto, f.Sent, f.Recvd))
@@ -827,8 +830,10 @@ func TestWithLoss(t *testing.T) {
 					named++
 				}
 			}
-			t.Logf("%s named %d of %d", mode, named, n)
-			if named < n*99/100 {
+			// What Suricata itself missed on a busy machine is not the line's loss.
+			drops := int(status(t, s).Suricata.Drops)
+			t.Logf("%s named %d of %d; Suricata dropped %d packets", mode, named, n, drops)
+			if n-named > max(n/100, drops) {
 				t.Errorf("%d of %d are named", named, n)
 			}
 		})
