@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -24,6 +25,7 @@ import (
 type rig struct {
 	*Announcer
 	log      bytes.Buffer
+	mu       sync.Mutex
 	told     []Notice
 	refuse   error
 	dir, out string
@@ -36,6 +38,8 @@ func newRig(t *testing.T) *rig {
 	r.out = filepath.Join(r.dir, "out")
 	r.Announcer = New(Config{
 		Notify: func(d Notice) error {
+			r.mu.Lock()
+			defer r.mu.Unlock()
 			r.told = append(r.told, d)
 			return r.refuse
 		},
@@ -231,6 +235,15 @@ func TestEnd(t *testing.T) {
 	}
 }
 
+// take returns what was told on the bus since it was called last.
+func (r *rig) take() []Notice {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	told := r.told
+	r.told = nil
+	return told
+}
+
 // Of devices without end, ten are announced in a while, then the last of the others,
 // with how many there were.
 func TestOverflow(t *testing.T) {
@@ -249,10 +262,10 @@ func TestOverflow(t *testing.T) {
 		told := func(what string, want ...string) {
 			t.Helper()
 			var got []string
-			for _, d := range r.told {
+			for _, d := range r.take() {
 				got = append(got, fmt.Sprintf("%d+%d", int(d.MAC[4])<<8|int(d.MAC[5]), d.More))
 			}
-			if r.told = nil; !slices.Equal(got, want) {
+			if !slices.Equal(got, want) {
 				t.Errorf("%s: told %q, want %q", what, got, want)
 			}
 		}
@@ -277,7 +290,7 @@ func TestOverflow(t *testing.T) {
 		flood(1)
 		told("later", "82+0")
 		flood(20)
-		r.told = nil
+		r.take()
 		r.Finish()
 		if err := <-ended; err != nil {
 			t.Error(err)
