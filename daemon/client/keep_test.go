@@ -130,6 +130,43 @@ func TestWhoKeepsTheName(t *testing.T) {
 	}
 }
 
+// TestWhoKeepsTheTail: of two MACs with one tail the one that was there first has the name
+// that is made with it, though the other one is the lesser.
+func TestWhoKeepsTheTail(t *testing.T) {
+	const plug, intruder = "3c:22:fb:0a:3a:b7", "3c:22:fb:00:3a:b7"
+	for _, tt := range []struct{ lease, name string }{
+		{"", "Apple"},
+		{"KP115", "KP115"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHouse(t)
+			h.begin()
+			h.lease(other, "192.168.1.6", "KP115", "")
+			h.seenAs(other)
+			come := func(m, addr string) {
+				if tt.lease != "" {
+					h.lease(m, addr, tt.lease, "")
+				}
+				h.seenAs(m)
+				h.told(time.Minute)
+			}
+			come(plug, "192.168.1.7")
+			come(intruder, "192.168.1.8")
+			for _, when := range []string{"at first", "after a restart"} {
+				for m, want := range map[string]string{plug: tt.name + " 3a:b7", intruder: tt.name + " " + intruder} {
+					if got, _ := h.Name(mac(t, m)); got != want {
+						t.Errorf("%s, %s is called %q, want %q", when, m, got, want)
+					}
+				}
+				if got := h.Meant(tt.name + " 3A:b7"); len(got) != 1 || got[0].MAC != mac(t, plug) {
+					t.Errorf("%s, by the name, %v is meant", when, got)
+				}
+				h = h.restart(h.Records())
+			}
+		})
+	}
+}
+
 // TestNameIsLeft: a name is free once its device is called otherwise, is forgotten, or
 // was made up and has not been seen for long.
 func TestNameIsLeft(t *testing.T) {

@@ -247,14 +247,9 @@ func (t *Table) rename() {
 			n.add(m, called{name: given[m], source: Lease})
 		}
 	}
-	for _, m := range sortedMACs(given) {
-		if !n.has(m) {
-			n.add(m, called{name: n.distinct(given[m], m), source: Lease})
-		}
-	}
-	for _, m := range sortedMACs(vendors) {
-		n.add(m, called{name: n.distinct(vendors[m], m), source: Vendor})
-	}
+	maps.DeleteFunc(given, func(m MAC, _ string) bool { return n.has(m) })
+	t.addDistinct(n, given, Lease)
+	t.addDistinct(n, vendors, Vendor)
 	t.nameAddrs(n, owned, several)
 	t.names.Store(n)
 	t.naming.at, t.naming.due = t.now(), false
@@ -482,6 +477,27 @@ func (n *names) distinct(name string, m MAC) string {
 		return s
 	}
 	return name + " " + m.String()
+}
+
+// addDistinct adds names that others have, or may. Of two MACs with the same tail, which
+// anybody can make up, the one that was there first keeps the name with that. The caller
+// holds t.mu.
+func (t *Table) addDistinct(n *names, of map[MAC]string, source string) {
+	key := func(m MAC) string { return strings.ToLower(of[m]) + tail(m) }
+	first := make(map[string]MAC, len(of))
+	for m := range of {
+		if other, ok := first[key(m)]; !ok || t.hadBefore(m, other) {
+			first[key(m)] = m
+		}
+	}
+	macs := sortedMACs(of)
+	for _, isFirst := range []bool{true, false} {
+		for _, m := range macs {
+			if isFirst == (first[key(m)] == m) {
+				n.add(m, called{name: n.distinct(of[m], m), source: source})
+			}
+		}
+	}
 }
 
 func tail(m MAC) string { return m.String()[len("00:11:22:33:"):] }
