@@ -171,19 +171,35 @@ func TestNobodyHides(t *testing.T) {
 	}
 }
 
-// TestSenderWithoutAnswer: the kernel's count of what nobody answers is a flow.
+// TestSenderWithoutAnswer: the kernel's count of what nobody answers is a flow, and
+// what goes through the port of DNS in slices too small for one is counted.
 func TestSenderWithoutAnswer(t *testing.T) {
 	t.Parallel()
-	r := startRouter(t, router.Household()[:1])
+	r := startRouter(t, router.Household()[:2])
 	if err := r.Firewall(); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"udp_timeout", "udp_timeout_stream"} {
+		if err := r.Sysctl("netfilter/nf_conntrack_"+key, "1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.Echo(53); err != nil {
 		t.Fatal(err)
 	}
 	s := newSystem(t, r.Do, nil)
 	startDaemon(t, s, "--no-suricata")
-	c := r.Clients()[0]
-	silent := netip.AddrPortFrom(router.EchoAddr, 9999)
+	c, tunnel := r.Clients()[0], r.Clients()[1]
+	probe(t, tunnel)
+	silent, dns := netip.AddrPortFrom(router.EchoAddr, 9999), netip.AddrPortFrom(router.EchoAddr, 53)
 	if err := c.Send(t.Context(), silent, 2<<20); err != nil {
 		t.Fatal(err)
+	}
+	const times, each, often = 50, 1400, 20
+	for range times {
+		if _, err := tunnel.AskOften(t.Context(), "udp", dns, strings.Repeat("x", each), often); err != nil {
+			t.Fatal(err)
+		}
 	}
 	var flows []rig.Flow
 	if err := s.Until(t.Context(), reportTime, func(context.Context) (bool, error) {
@@ -194,5 +210,26 @@ func TestSenderWithoutAnswer(t *testing.T) {
 	}
 	if f := flows[0]; f.Recvd != 0 || f.Proto != "udp" {
 		t.Errorf("the flow is %+v", f)
+	}
+	var left uint64
+	if err := s.Until(t.Context(), reportTime, func(ctx context.Context) (bool, error) {
+		var list struct {
+			Clients []struct {
+				MAC     string
+				LeftOut leftOut `json:"left_out"`
+			}
+		}
+		err := s.Call(ctx, "clients", nil, &list)
+		for _, c := range list.Clients {
+			if c.MAC == tunnel.MAC {
+				left = c.LeftOut.sums()["dns_flow"]
+			}
+		}
+		return left > times*each*often, err // half of it: the latest waits until it is more
+	}); err != nil {
+		t.Errorf("%v: %d bytes of DNS are left out", err, left)
+	}
+	if flows := flowsOf(t, s, tunnel); len(flows) != 0 {
+		t.Errorf("recorded are %+v", flows)
 	}
 }

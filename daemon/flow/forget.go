@@ -89,7 +89,7 @@ func (t *Table) Forget(now int64, match func(*Flow) bool) (records int64) {
 		t.forgotten = t.forgotten[1:]
 	}
 	t.forgotten = append(t.forgotten, forgetting{match, now})
-	t.tellLeftOut()
+	t.tellLeftOut(true)
 	t.flush()
 	return records
 }

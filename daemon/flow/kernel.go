@@ -697,7 +697,7 @@ func (t *Table) DumpEnds(at time.Time, whole bool) {
 	clear(k.changed[len(left):])
 	k.changed = left
 	t.lingered(at, false)
-	t.tellLeftOut()
+	t.tellLeftOut(false)
 	t.flush()
 }
 
@@ -714,7 +714,7 @@ func (t *Table) Suspend() {
 			t.write(c, false)
 		}
 	}
-	t.tellLeftOut()
+	t.tellLeftOut(true)
 	t.cutLeftOut()
 	t.flush()
 	t.suspended = true
@@ -872,7 +872,7 @@ func (t *Table) last(c *tracked) {
 	}
 	fate := t.fateOf(c)
 	t.counters.conn[fate].Add(1)
-	if total := c.total(); fate == Unanswered && total[0]+total[1] >= leastUnheard {
+	if fate == Unanswered || fate == DNSFlow {
 		t.omit(c, fate)
 	}
 }

@@ -6,12 +6,23 @@ const (
 	// unheard is how many bytes a connection may move before it is recorded though
 	// nobody answers: less is an attempt.
 	unheard = 1 << 20
-	// leastUnheard is how many bytes of a connection that is not recorded for want of
-	// an answer are counted for its client: less is noise, of which there may be much.
+	// leastUnheard is how many bytes of a client that were not recorded for want of an
+	// answer are told of at once: less is noise, which waits until it is more.
 	leastUnheard = 1 << 10
 	// maxLeftOut bounds the clients for which bytes are counted before they are told.
 	maxLeftOut = 256
 )
+
+// least is how many bytes of a client that are left out are told of at once.
+func least(why Fate) uint64 {
+	switch {
+	case isExclusion(why):
+		return 1
+	case why == DNSFlow:
+		return unheard // each has a little of it all day
+	}
+	return leastUnheard
+}
 
 // omission is whose bytes are not recorded, and why.
 type omission struct {
@@ -44,7 +55,8 @@ func (t *Table) leaveOut(f *Flow, why Fate) {
 	n := t.leftOut[k]
 	t.leftOut[k] = omitted{n.sent + f.Sent, n.recvd + f.Recvd, max(n.at, f.End)}
 	if len(t.leftOut) == maxLeftOut {
-		t.tellLeftOut()
+		t.tellLeftOut(false)
+		t.foldLeftOut()
 	}
 }
 
@@ -58,12 +70,30 @@ func (t *Table) omit(c *tracked, why Fate) {
 // isExclusion reports whether the owner does not want what has this fate recorded.
 func isExclusion(f Fate) bool { return f == ExcludedClient || f == ExcludedName }
 
-// tellLeftOut hands on what was left out since the last time.
-func (t *Table) tellLeftOut() {
+// tellLeftOut hands on what was left out since the last time, unless that is little
+// and not all is to be told.
+func (t *Table) tellLeftOut(all bool) {
 	for k, n := range t.leftOut {
-		t.record(Flow{State: LeftOut, Fate: k.why, Client: k.who.MAC, ClientAddr: k.who.Addr, Start: n.at, End: n.at, Sent: n.sent, Recvd: n.recvd})
+		if all || n.sent+n.recvd >= least(k.why) {
+			t.record(Flow{State: LeftOut, Fate: k.why, Client: k.who.MAC, ClientAddr: k.who.Addr, Start: n.at, End: n.at, Sent: n.sent, Recvd: n.recvd})
+			delete(t.leftOut, k)
+		}
 	}
-	clear(t.leftOut)
+}
+
+// foldLeftOut makes room if many have little: these become one without a client, as
+// those for whom the store has no room are.
+func (t *Table) foldLeftOut() {
+	if len(t.leftOut) <= maxLeftOut/2 {
+		return
+	}
+	folded := make(map[omission]omitted)
+	for k, n := range t.leftOut {
+		k.who = client.ID{}
+		old := folded[k]
+		folded[k] = omitted{old.sent + n.sent, old.recvd + n.recvd, max(old.at, n.at)}
+	}
+	t.leftOut = folded
 }
 
 // cutLeftOut notes what was left out of connections that go on, so that a later run

@@ -194,18 +194,80 @@ func leftOutOf(flows []Flow) map[string]uint64 {
 	return sums
 }
 
-// TestLeftOutIsBounded: many clients are told in parts.
+// TestLeftOutIsBounded: many clients are told in parts, those of whom there is little
+// as one, and no byte is lost.
 func TestLeftOutIsBounded(t *testing.T) {
-	tab, got := newTable(home(), Policy{})
 	const clients = 3*maxLeftOut + 5
-	for i := range clients {
-		tab.leaveOut(&Flow{Client: client.MAC{2, 0, 0, 0, byte(i >> 8), byte(i)}, Sent: 1, End: int64(i)}, Unanswered)
-		if len(tab.leftOut) >= maxLeftOut {
-			t.Fatalf("%d clients wait", len(tab.leftOut))
+	for _, tt := range []struct {
+		why   Fate
+		each  uint64
+		rows  int
+		alone bool
+	}{
+		{ExcludedClient, 1, clients, true},
+		{Unanswered, leastUnheard, clients, true},
+		{Unanswered, 1, 0, false},
+		{DNSFlow, 100, 0, false},
+	} {
+		tab, got := newTable(home(), Policy{})
+		for i := range clients {
+			tab.leaveOut(&Flow{Client: client.MAC{2, 0, 0, 0, byte(i >> 8), byte(i)}, Sent: tt.each, End: int64(i)}, tt.why)
+			if len(tab.leftOut) >= maxLeftOut {
+				t.Fatalf("%d clients wait", len(tab.leftOut))
+			}
+		}
+		tab.Flush()
+		if sum := leftOutOf(*got); len(sum) != tt.rows {
+			t.Errorf("%s: %d clients are told, want %d", tt.why, len(sum), tt.rows)
+		}
+		tab.Suspend()
+		sum, all := leftOutOf(*got), uint64(0)
+		for _, n := range sum {
+			all += n
+		}
+		if all != clients*tt.each || (len(sum) == clients) != tt.alone {
+			t.Errorf("%s: %d clients with %d bytes are told, want %d bytes", tt.why, len(sum), all, clients*tt.each)
 		}
 	}
-	tab.Flush()
-	if sum := leftOutOf(*got); len(sum) != clients {
-		t.Errorf("%d clients are told, want %d", len(sum), clients)
+}
+
+// TestManySmall: what is too little to be recorded is counted though it goes in many
+// connections, each of which is nothing. A little of it waits.
+func TestManySmall(t *testing.T) {
+	for _, tt := range []struct {
+		name        string
+		to          string
+		sent, recvd uint64
+		n           int
+		waits       bool
+		want        string
+	}{
+		{"datagrams", "203.0.113.80:9", 980, 0, 1000, false, "unanswered"},
+		{"attempts", "203.0.113.80:9", 60, 0, 10, true, "unanswered"},
+		{"a tunnel through port 53", "203.0.113.80:53", 30_000, 30_000, 100, false, "dns_flow"},
+		{"to port 53, without an answer", "203.0.113.80:53", 60_000, 0, 100, false, "dns_flow"},
+		{"questions", "203.0.113.80:53", 60, 120, 10, true, "dns_flow"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			k := newKernelTable(t, Policy{})
+			for i := range tt.n {
+				e := k.add(kernelConn(uint32(1+i), UDP, fmt.Sprint("192.168.1.10:", 20_000+i), tt.to))
+				if tt.recvd > 0 {
+					moved(e, tt.sent, tt.recvd)
+				} else {
+					spoke(e, tt.sent, 0)
+				}
+				k.end(e)
+			}
+			k.after(time.Minute)
+			if sum := leftOutOf(*k.got); (len(sum) == 0) != tt.waits {
+				t.Errorf("left out %v while it runs", sum)
+			}
+			k.Suspend()
+			want := map[string]uint64{tt.want + " " + phoneMAC: uint64(tt.n) * (tt.sent + tt.recvd)}
+			if sum := leftOutOf(*k.got); fmt.Sprint(sum) != fmt.Sprint(want) {
+				t.Errorf("left out %v, want %v", sum, want)
+			}
+		})
 	}
 }

@@ -182,7 +182,7 @@ func (t *Table) Event(ev *suricata.Event) {
 func (t *Table) Flush() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.tellLeftOut()
+	t.tellLeftOut(false)
 	t.flush()
 }
 
@@ -439,11 +439,12 @@ func (t *Table) own(ev *suricata.Event) Fate {
 		return Unanswered // nobody's address: whoever asks all for one of its own
 	}
 	f.Direction, f.Port = opened(ev, inside, here, there)
+	f.Client = t.macOf(f.Client, f.Interface, f.ClientAddr)
 	net := netBytes(f.Sent+f.Recvd, packets)
 	if isDNS(f.App, f.Direction, here, there) && !ev.Unrecognised && !exceedsDNS(net, packets) {
+		t.leaveOut(&f, DNSFlow)
 		return DNSFlow
 	}
-	f.Client = t.macOf(f.Client, f.Interface, f.ClientAddr)
 	if f.Direction == Out {
 		t.connects(f.Client, f.Interface, f.ClientAddr, f.Remote)
 	}

@@ -303,6 +303,7 @@ func (s *statusText) leftOut(t ubus.Table) {
 		{"excluded_client", "of excluded devices"},
 		{"excluded_hostname", "to excluded names"},
 		{"unanswered", "that nobody answered"},
+		{"dns_flow", "of DNS"},
 	} {
 		all := leftOut(t, func(_, why string) bool { return why == l.why })
 		if all == 0 {
