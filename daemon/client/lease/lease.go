@@ -315,8 +315,10 @@ func cleanName(s string) string {
 	if _, err := netip.ParseAddr(s); err == nil {
 		return ""
 	}
-	if b, ok := parseOctets(strings.ReplaceAll(s, "-", ":"), 6); ok && len(b) == 6 {
-		return ""
+	for _, separator := range []string{":", ""} {
+		if b, ok := parseOctets(strings.NewReplacer("-", separator, ".", separator).Replace(s), 6); ok && len(b) == 6 {
+			return ""
+		}
 	}
 	return strings.Clone(s) // not with the line that it is part of
 }
