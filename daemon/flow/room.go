@@ -166,7 +166,8 @@ func (t *Table) makeRoom(c *tracked, kind conntrack.Kind, e *conntrack.Entry) bo
 	if len(k.conns) < maxConns || kind == conntrack.Ended { // which it leaves at once
 		return true
 	}
-	if moved, _ := counters(c, e); kind == conntrack.Listed && !worth(e.Answered(), moved) {
+	moved, _ := counters(c, e)
+	if kind == conntrack.Listed && !worth(e.Answered(), moved) {
 		return false // it would take the place of another like it, at each listing
 	}
 	for r := idle; r < active; {
@@ -194,7 +195,9 @@ func (t *Table) makeRoom(c *tracked, kind conntrack.Kind, e *conntrack.Entry) bo
 	if o := k.crowds[active].shares[c.holder()]; o != nil {
 		own = o.n
 	}
-	if s.n <= own+1 {
+	// Nobody hides what moves much behind others of his own that move little.
+	total := s.first.total()
+	if size := moved[0] + moved[1]; s.n <= own+1 && (size <= unheard || size <= total[0]+total[1]) {
 		return false
 	}
 	t.counters.unfollowed.Add(1)

@@ -197,6 +197,40 @@ func TestFullTableOfOne(t *testing.T) {
 	}
 }
 
+// TestFullTableHides: what moves much is recorded while it runs though the same client
+// has filled the table with what moves little.
+func TestFullTableHides(t *testing.T) {
+	k := newKernelTable(t, Policy{})
+	for i := range maxConns + 100 {
+		k.flood("running", i)
+	}
+	k.after(2 * time.Second)
+	const n, size = 3, 100 << 20
+	var large []*conntrack.Entry
+	for i := range uint32(n) {
+		large = append(large, k.add(kernelConn(1+i, TCP, fmt.Sprint("192.168.1.10:", 60_000+i), https)))
+	}
+	for range 5 {
+		for _, e := range large {
+			moved(e, size/5, 0)
+		}
+		k.after(2 * time.Second)
+	}
+	sent := make(map[uint64]uint64)
+	for _, f := range *k.got {
+		if f.State == Running && f.Track.ID <= n {
+			sent[f.Track.Key] = f.Sent
+		}
+	}
+	var all uint64
+	for _, n := range sent {
+		all += n
+	}
+	if len(sent) != n || all != n*size || k.Unfollowed() != n {
+		t.Errorf("%d bytes of %d connections are recorded while they run, want %d of %d; %d are followed no more", all, len(sent), n*size, n, k.Unfollowed())
+	}
+}
+
 // TestCrowd compares shares with a list.
 func TestCrowd(t *testing.T) {
 	w := crowd{shares: make(map[holder]*share)}
