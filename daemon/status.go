@@ -249,6 +249,9 @@ func warnings(s *api.Status, set *settings, notes []string) []string {
 	if s.Database.Error != "" {
 		w = append(w, "The database can not be written: "+s.Database.Error)
 	}
+	if f := &s.Flows; f.Limit > 0 && f.Live >= f.Limit {
+		w = append(w, fmt.Sprintf("There are as many flows as pakon.monitor.database_limit allows (%d): each new one takes the place of the oldest, though the archive has not got it yet.", f.Limit))
+	}
 	return w
 }
 

@@ -34,6 +34,11 @@ func TestWarningsAreSo(t *testing.T) {
 		{"a share of an interface", api.Status{Interfaces: []api.InterfaceStatus{{Name: "br-lan", State: "up", Coverage: []api.CoverageStatus{{Compared: true, Hour: time.Unix(0, 0).UTC(), Carried: 100 << 20, Recorded: 10 << 20}}}},
 			BytesFrom: "conntrack", Suricata: api.SuricataStatus{State: "running"}},
 			"Of what br-lan carried in the hour from 00:00, only 10 % belongs to connections of TCP and UDP that the kernel tracks."},
+		{"nearly as many flows as may be", api.Status{Interfaces: up, BytesFrom: "conntrack", Suricata: api.SuricataStatus{State: "running"}, Flows: api.FlowStatus{Live: 999, Limit: 1000}}, ""},
+		{"no limit", api.Status{Interfaces: up, BytesFrom: "conntrack", Suricata: api.SuricataStatus{State: "running"}, Flows: api.FlowStatus{Live: 999}}, ""},
+		{"a client makes so many flows that all others' go", api.Status{Interfaces: up, BytesFrom: "conntrack", Suricata: api.SuricataStatus{State: "running"},
+			Flows: api.FlowStatus{Live: 1000, Limit: 1000}},
+			"database_limit allows (1000): each new one takes the place of the oldest, though the archive has not got it yet."},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			set := &settings{}
