@@ -96,6 +96,21 @@ func TestDamage(t *testing.T) {
 			return b
 		}, 5000 - 5*perPage, 0},
 		{"the last page", func(b []byte) []byte { clear(b[len(b)-page:]); return b }, 5000 - 2*perPage, 0},
+		{"pages that lead to one leaf again and again", func(b []byte) []byte {
+			root := bytes.Clone(b[page : 2*page])
+			lead := func(from, to int) {
+				p := b[from*page:][:page]
+				copy(p, root)
+				binary.BigEndian.PutUint32(p[8:], uint32(to+1)) // the rightmost
+				for i := range int(binary.BigEndian.Uint16(p[3:])) {
+					binary.BigEndian.PutUint32(p[binary.BigEndian.Uint16(p[12+2*i:]):], uint32(to+1))
+				}
+			}
+			for i := 1; i < 10; i++ {
+				lead(i, i+1)
+			}
+			return b
+		}, perPage / 2, 0},
 		{"the root", func(b []byte) []byte { clear(b[page : 2*page]); return b }, 0, 0},
 	}
 	for _, tt := range tests {

@@ -200,13 +200,21 @@ func orNull(there bool, expr string) string {
 	return expr
 }
 
+// smallestRow is how many bytes a row takes at least: its place in the page, the
+// length of its content, its rowid and two bytes of content.
+const smallestRow = 6
+
 // Count returns the number of rows, those that Read skips included. Of a damaged
 // file they are roughly those that can be read.
 func (d *Database) Count(ctx context.Context) (int64, error) {
-	var n int64
-	// Not by an index: it may know of other rows than the table.
-	err := d.conn.QueryRowContext(ctx, "SELECT count(*) FROM traffic NOT INDEXED").Scan(&n)
-	if isDamage(err) {
+	var n, most int64
+	// Pages that refer to each other in a circle hold more rows than there is room for.
+	err := d.conn.QueryRowContext(ctx, `SELECT page_count * page_size / ? FROM pragma_page_count, pragma_page_size`, smallestRow).Scan(&most)
+	if err == nil {
+		// Not by an index: it may know of other rows than the table.
+		err = d.conn.QueryRowContext(ctx, "SELECT count(*) FROM (SELECT 1 FROM traffic NOT INDEXED LIMIT ?)", most+1).Scan(&n)
+	}
+	if isDamage(err) || n > most {
 		n = 0
 		_, err = d.scan(ctx, func(int64, any) error { n++; return nil })
 	}
