@@ -24,11 +24,12 @@ PLAIN     := CGO_ENABLED=0 GOFLAGS='$(GOFLAGS) -trimpath'
 RACE      := GOFLAGS='$(GOFLAGS) -gcflags=modernc.org/libc=-race=false -gcflags=modernc.org/sqlite/lib=-race=false'
 # The detector is linked by a C compiler.
 RACEFLAG   = $(shell command -v "$$($(GO) env CC)" >/dev/null && echo -race || echo 'no C compiler: tests run without the race detector' >&2)
-# Packages with tests, and of these the ones that start goroutines.
+# Packages with tests, and of these the ones that start goroutines. Whole systems run
+# with the race detector in a target of their own, race.
 TESTED     = $(sort $(dir $(shell find . -name '*_test.go')))
-CONCURRENT = ${sort ${dir ${shell grep -rlE --include='*.go' '^[[:space:]]*go |\.Go\(|\.Parallel\(|AfterFunc\(' .}}}
+CONCURRENT = ${filter-out ./tests/%,${sort ${dir ${shell grep -rlE --include='*.go' '^[[:space:]]*go |\.Go\(|\.Parallel\(|AfterFunc\(' .}}}}
 
-.PHONY: build demo test test-suricata8 lint fuzz bench bench-capture size data install tools clean
+.PHONY: build demo test race test-suricata8 lint fuzz bench bench-capture size data install tools clean
 
 build:
 	$(BUILD) -o $(BIN)/pakon ./daemon
@@ -44,6 +45,10 @@ test: tools build lint
 	$(PLAIN) $(TEST) $(filter-out $(CONCURRENT),$(TESTED)) ./daemon/store
 	$(RACE) $(TEST) $(RACEFLAG) $(filter $(CONCURRENT),$(TESTED))
 	$(MAKE) --no-print-directory fuzz
+
+# Whole systems with the race detector, which takes as long as all other tests.
+race: tools build
+	$(RACE) $(TEST) $(RACEFLAG) ./tests/...
 
 # What starts a real Suricata, with Suricata 8: needs root, Debian, and time once.
 test-suricata8:

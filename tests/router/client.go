@@ -33,6 +33,7 @@ type Client struct {
 	answers map[netip.Addr]string // what the device asked for when it was last given the address
 	sockets []*net.UDPConn        // of QUIC connections that are over, see fetchQUIC
 	servers []func() error        // end what Serve started
+	bursts  int                   // connections that Burst has made
 }
 
 // Protocol is how a client talks to a site.
@@ -175,8 +176,13 @@ func (c *Client) local(to netip.Addr) netip.Addr {
 }
 
 // dial connects from the client's namespace and address.
-func (c *Client) dial(ctx context.Context, network string, to netip.AddrPort) (conn net.Conn, err error) {
-	from := netip.AddrPortFrom(c.local(to.Addr()), 0)
+func (c *Client) dial(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
+	return c.dialFrom(ctx, network, 0, to)
+}
+
+// dialFrom connects from a port, which the kernel chooses if it is 0.
+func (c *Client) dialFrom(ctx context.Context, network string, port uint16, to netip.AddrPort) (conn net.Conn, err error) {
+	from := netip.AddrPortFrom(c.local(to.Addr()), port)
 	dialer := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(from)}
 	if network == "udp" {
 		dialer.LocalAddr = net.UDPAddrFromAddrPort(from)
