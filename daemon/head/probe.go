@@ -3,6 +3,7 @@ package head
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -65,7 +66,7 @@ func listFlowtables(c *nftables.Conn) ([]Flowtable, error) {
 		}
 		for _, f := range found {
 			list = append(list, Flowtable{
-				Family: family, Table: t.Name, Name: f.Name, Devices: f.Devices,
+				Family: family, Table: t.Name, Name: f.Name, Devices: deviceNames(f.Devices),
 				Hardware: f.Flags&nftables.FlowtableFlagsHWOffload != 0,
 				Counter:  f.Flags&nftables.FlowtableFlagsCounter != 0,
 			})
@@ -189,4 +190,12 @@ func (c linkConn) probeDevice() error {
 		errs = append(errs, err)
 	}
 	return fmt.Errorf("the kernel has no devices to mirror to (kmod-dummy): %w", errors.Join(errs...))
+}
+
+// deviceNames cuts each name at its end, as the library does not.
+func deviceNames(names []string) []string {
+	for i, n := range names {
+		names[i], _, _ = strings.Cut(n, "\x00")
+	}
+	return names
 }
