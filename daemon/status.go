@@ -12,7 +12,6 @@ import (
 	"pakon/daemon/api"
 	"pakon/daemon/disk"
 	"pakon/daemon/head"
-	"pakon/daemon/store"
 	"pakon/suricata"
 	"pakon/uci"
 )
@@ -56,10 +55,10 @@ func (d *daemon) status(ctx context.Context) api.Status {
 		s.Flows.Live, s.Flows.Oldest, s.Flows.Newest = st.Flows, unixMilli(st.Oldest), unixMilli(st.Newest)
 		s.Database.Bytes, s.Database.Names, s.Database.Clients = st.Bytes, st.Names, st.Clients
 	}
-	if out, err := d.store.LeftOut(ctx, time.Now().AddDate(0, 0, -30).UnixMilli()); err != nil {
+	if out, err := d.store.LeftOutOfAll(ctx, time.Now().AddDate(0, 0, -30).UnixMilli()); err != nil {
 		s.Database.Error = err.Error()
 	} else {
-		s.LeftOut = ofAll(out)
+		s.LeftOut = out
 	}
 	d.keeper.status(ctx, &s)
 	watched := d.watched.Load()
@@ -78,22 +77,6 @@ func (d *daemon) status(ctx context.Context) api.Status {
 		s.Warnings = append(s.Warnings, w)
 	}
 	return s
-}
-
-// ofAll puts together what was left out of all clients on a day for the same reason.
-// The list is in order of days.
-func ofAll(list []store.LeftOut) (sums []store.LeftOut) {
-	for _, l := range list {
-		same := func(s store.LeftOut) bool { return s.Day == l.Day && s.Why == l.Why }
-		i := slices.IndexFunc(sums, same)
-		if i < 0 {
-			i = len(sums)
-			sums = append(sums, store.LeftOut{Day: l.Day, Why: l.Why})
-		}
-		sums[i].Sent += l.Sent
-		sums[i].Recvd += l.Recvd
-	}
-	return sums
 }
 
 // coverage is what an interface carried, for status.

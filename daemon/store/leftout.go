@@ -40,11 +40,24 @@ func (s *Store) LeftOut(ctx context.Context, since int64) ([]LeftOut, error) {
 	return rows, nil
 }
 
+// LeftOutOfAll is LeftOut of all clients together. It waits for no query.
+func (s *Store) LeftOutOfAll(ctx context.Context, since int64) ([]LeftOut, error) {
+	rows, err := queryLeftOut(ctx, s.read, "SELECT day, x'', why, sum(sent), sum(recvd) FROM left_out WHERE day > ? GROUP BY day, why ORDER BY day, why", since)
+	if err != nil {
+		return nil, fmt.Errorf("sum up what was left out in %s: %w", s.path, err)
+	}
+	return rows, nil
+}
+
 // dayLong is how long a day is at most, in ms.
 const dayLong = 25 * hourLong
 
-func readLeftOut(ctx context.Context, q querier, since int64) (list []LeftOut, err error) {
-	rows, err := q.QueryContext(ctx, "SELECT day, client, why, sent, recvd FROM left_out WHERE day > ? ORDER BY day, client, why", since-dayLong)
+func readLeftOut(ctx context.Context, q querier, since int64) ([]LeftOut, error) {
+	return queryLeftOut(ctx, q, "SELECT day, client, why, sent, recvd FROM left_out WHERE day > ? ORDER BY day, client, why", since)
+}
+
+func queryLeftOut(ctx context.Context, q querier, statement string, since int64) (list []LeftOut, err error) {
+	rows, err := q.QueryContext(ctx, statement, since-dayLong)
 	if err != nil {
 		return nil, err
 	}

@@ -107,6 +107,9 @@ func TestStateWhileQueriesRun(t *testing.T) {
 		if err == nil {
 			_, err = s.Storage(ctx)
 		}
+		if err == nil {
+			_, err = s.LeftOutOfAll(ctx, 0)
+		}
 		asked <- err
 	}()
 	select {
