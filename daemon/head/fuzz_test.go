@@ -67,13 +67,17 @@ func FuzzNFTables(f *testing.F) {
 	message := func(all ...netlink.Attribute) []byte {
 		return append([]byte{unix.NFPROTO_INET, 0, 0, 0}, attributes(f, all...)...)
 	}
-	devices := attributes(f, text(nftables.NFTA_DEVICE_NAME, "lan1"), text(nftables.NFTA_DEVICE_NAME, "wan"))
-	hook := attributes(f, netlink.Attribute{Type: nftables.NFTA_FLOWTABLE_HOOK_NUM, Data: []byte{0, 0, 0, 0}},
-		netlink.Attribute{Type: nftables.NFTA_FLOWTABLE_DEVS, Data: devices})
 	table := message(text(unix.NFTA_TABLE_NAME, "fw4"))
-	flowtable := message(text(nftables.NFTA_FLOWTABLE_TABLE, "fw4"), text(nftables.NFTA_FLOWTABLE_NAME, "ft"),
-		netlink.Attribute{Type: nftables.NFTA_FLOWTABLE_HOOK, Data: hook},
-		netlink.Attribute{Type: nftables.NFTA_FLOWTABLE_FLAGS, Data: []byte{0, 0, 0, 3}})
+	with := func(device string) []byte {
+		devices := attributes(f, text(nftables.NFTA_DEVICE_NAME, device), text(nftables.NFTA_DEVICE_NAME, "wan"))
+		hook := attributes(f, netlink.Attribute{Type: nftables.NFTA_FLOWTABLE_HOOK_NUM, Data: []byte{0, 0, 0, 0}},
+			netlink.Attribute{Type: nftables.NFTA_FLOWTABLE_DEVS, Data: devices})
+		return message(text(nftables.NFTA_FLOWTABLE_TABLE, "fw4"), text(nftables.NFTA_FLOWTABLE_NAME, "ft"),
+			netlink.Attribute{Type: nftables.NFTA_FLOWTABLE_HOOK, Data: hook},
+			netlink.Attribute{Type: nftables.NFTA_FLOWTABLE_FLAGS, Data: []byte{0, 0, 0, 3}})
+	}
+	flowtable := with("lan1")
+	f.Add(table, with("lan1\x00\x00\b"))
 	f.Add(table, flowtable)
 	f.Add(message(text(unix.NFTA_TABLE_NAME, tableName)), flowtable[:len(flowtable)-3])
 	f.Add(message(), message(netlink.Attribute{Type: nftables.NFTA_FLOWTABLE_HOOK, Data: []byte{1}}))
