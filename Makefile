@@ -46,7 +46,7 @@ test: tools build lint
 	$(RACE) $(TEST) $(RACEFLAG) $(filter $(CONCURRENT),$(TESTED))
 	$(MAKE) --no-print-directory fuzz
 
-# Whole systems with the race detector, which takes as long as all other tests.
+# Whole systems with the race detector.
 race: tools build
 	$(RACE) $(TEST) $(RACEFLAG) ./tests/...
 
