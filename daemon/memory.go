@@ -43,7 +43,8 @@ type collected struct{ _ *collected }
 
 // followAlive sets the limit anew after each collection.
 func followAlive() {
-	debug.SetMemoryLimit(memoryLimit(alive(), rest(), available()))
+	alive, rest := measure()
+	debug.SetMemoryLimit(memoryLimit(alive, rest, available()))
 	runtime.SetFinalizer(new(collected), func(*collected) { followAlive() })
 }
 
@@ -55,23 +56,20 @@ func memoryLimit(alive, rest, available uint64) int64 {
 	return int64(min(max(leastMemory, alive+rest+room), math.MaxInt64))
 }
 
-// alive is how many bytes the latest collection left.
-func alive() uint64 { return measured("/gc/heap/live:bytes") }
-
-// rest is what counts against the limit and is no heap.
-func rest() uint64 {
-	return measured("/memory/classes/total:bytes") - min(measured("/memory/classes/total:bytes"),
-		measured("/memory/classes/heap/released:bytes")+measured("/memory/classes/heap/free:bytes")+
-			measured("/memory/classes/heap/objects:bytes")+measured("/memory/classes/heap/unused:bytes"))
-}
-
-func measured(name string) uint64 {
-	s := []metrics.Sample{{Name: name}}
-	metrics.Read(s)
-	if s[0].Value.Kind() != metrics.KindUint64 {
-		panic("the runtime does not measure " + name)
+// measure returns how many bytes the latest collection left, and how many count
+// against the limit and are no heap.
+func measure() (alive, rest uint64) {
+	samples := []metrics.Sample{
+		{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/total:bytes"},
+		{Name: "/memory/classes/heap/released:bytes"}, {Name: "/memory/classes/heap/free:bytes"},
+		{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/unused:bytes"},
 	}
-	return s[0].Value.Uint64()
+	metrics.Read(samples)
+	rest = samples[1].Value.Uint64()
+	for _, heap := range samples[2:] {
+		rest -= min(rest, heap.Value.Uint64())
+	}
+	return samples[0].Value.Uint64(), rest
 }
 
 // available is how many bytes of RAM are to be had, as the kernel estimates; 0 where

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -163,23 +164,32 @@ func readClientsCursor(args ubus.Table) (*clientKey, error) {
 		return nil, nil
 	}
 	s, _ := v.(string)
-	text, err := base64.RawURLEncoding.DecodeString(s[:min(len(s), maxCursor)])
-	parts := strings.SplitN(string(text), "|", 3)
-	if err != nil || len(parts) != 3 {
+	k, err := parseClientKey(s[:min(len(s), maxCursor)])
+	if err != nil {
 		return nil, wrong("cursor", v, "next of the last reply of clients")
 	}
-	k := &clientKey{name: parts[2]}
-	var macErr, addrErr error
+	return &k, nil
+}
+
+func parseClientKey(cursor string) (k clientKey, err error) {
+	text, err := base64.RawURLEncoding.DecodeString(cursor)
+	if err != nil {
+		return k, err
+	}
+	parts := strings.SplitN(string(text), "|", 3)
+	if len(parts) != 3 {
+		return k, errors.New("want a MAC, an address and a name")
+	}
+	k.name = parts[2]
 	if parts[0] != "" {
-		k.mac, macErr = client.ParseMAC(parts[0])
+		if k.mac, err = client.ParseMAC(parts[0]); err != nil {
+			return k, err
+		}
 	}
 	if parts[1] != "" {
-		k.addr, addrErr = netip.ParseAddr(parts[1])
+		k.addr, err = netip.ParseAddr(parts[1])
 	}
-	if macErr != nil || addrErr != nil {
-		return nil, wrong("cursor", v, "next of the last reply of clients")
-	}
-	return k, nil
+	return k, err
 }
 
 func (a *API) appendClient(b *ubus.Builder, d *client.Device, t store.Total, out []store.LeftOut) {

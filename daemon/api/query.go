@@ -115,13 +115,13 @@ func (a *API) appendCounts(ctx context.Context, b *ubus.Builder, w *window, tota
 		b.Close()
 	}
 	if !w.All {
-		appendHidden(b, hidden)
+		appendHiddenCount(b, hidden)
 	}
 	return nil
 }
 
-// appendHidden appends what the lists have left out.
-func appendHidden(b *ubus.Builder, hidden store.Count) {
+// appendHiddenCount appends what the lists have left out.
+func appendHiddenCount(b *ubus.Builder, hidden store.Count) {
 	b.Table("hidden")
 	b.Int("flows", hidden.Flows)
 	b.Int("bytes", count(hidden.Sent+hidden.Recvd))

@@ -63,7 +63,7 @@ func (a *API) summary(ctx context.Context, args ubus.Table, b *ubus.Builder) err
 		b.Bool("truncated", true)
 	}
 	if !q.All {
-		appendHidden(b, hidden)
+		appendHiddenCount(b, hidden)
 	}
 	return nil
 }

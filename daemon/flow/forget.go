@@ -17,6 +17,12 @@ type forgetting struct {
 	at    int64
 }
 
+// cut notes that what a connection has moved until now is not to be recorded by a
+// later run either; at is now in Unix ms.
+func (t *Table) cut(c *tracked, at int64) {
+	t.record(Flow{State: Cut, End: at, Track: Track{ID: c.id, RawSent: c.raw[0], RawRecvd: c.raw[1]}})
+}
+
 // Forget forgets what was counted until now, the time in Unix ms, of the
 // connections whose flows match: their records are deleted, and those that go on
 // begin anew, with the bytes that are still to come. What clients were answered
@@ -50,7 +56,7 @@ func (t *Table) Forget(now int64, match func(*Flow) bool) (records int64) {
 		c.start, c.end = max(c.start, now), max(c.end, now)
 		c.from = c.start
 		if c.raw != [2]uint64{} {
-			t.record(Flow{State: Cut, End: now, Track: Track{ID: c.id, RawSent: c.raw[0], RawRecvd: c.raw[1]}})
+			t.cut(c, now)
 		}
 		c.hour, c.before = t.Hour(c.start), [2]uint64{}
 		c.seen, c.named, c.left = [2]uint64{}, 0, [2]uint64{}

@@ -101,7 +101,7 @@ func (t *Table) foldLeftOut() {
 func (t *Table) cutLeftOut() {
 	for _, c := range t.kernel.conns {
 		if isExclusion(c.fate) && c.raw != [2]uint64{} {
-			t.record(Flow{State: Cut, End: max(c.end, t.kernel.clock.UnixMilli()), Track: Track{ID: c.id, RawSent: c.raw[0], RawRecvd: c.raw[1]}})
+			t.cut(c, max(c.end, t.kernel.clock.UnixMilli()))
 		}
 	}
 }

@@ -349,7 +349,7 @@ func (m *Memory) asker(client Client, now uint32) *asker {
 	return a
 }
 
-// settle notes that a client is no newcomer any more.
+// settle notes that a newcomer is none any more.
 func (m *Memory) settle(a *asker) {
 	i := slices.Index(m.newcomers, a)
 	m.newcomers = slices.Delete(m.newcomers, i, i+1)
@@ -367,11 +367,10 @@ func (m *Memory) count(a *asker, n int) {
 
 // drop forgets a client.
 func (m *Memory) drop(a *asker) {
-	m.count(a, -a.Len())
 	if a.newcomer {
-		i := slices.Index(m.newcomers, a)
-		m.newcomers = slices.Delete(m.newcomers, i, i+1)
+		m.settle(a)
 	}
+	m.count(a, -a.Len())
 	m.clients.Remove(a.client)
 }
 

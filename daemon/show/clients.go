@@ -71,7 +71,7 @@ func (c *command) clients(ctx context.Context, args []string) error {
 		n, _ := others.Int("clients")
 		sent, _ := others.Int("sent")
 		recvd, _ := others.Int("recvd")
-		_, err = fmt.Fprintf(c.out, "... and %d clients with less traffic that nobody knows: sent %s, received %s\n", n, strings.TrimSpace(size(sent)), strings.TrimSpace(size(recvd)))
+		_, err = fmt.Fprintf(c.out, "... and %d clients with less traffic that nobody knows: sent %s, received %s\n", n, plainSize(sent), plainSize(recvd))
 	}
 	return err
 }

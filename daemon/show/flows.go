@@ -288,7 +288,7 @@ func (c *command) tellHidden(o *showOptions, h hiddenFlows) error {
 	if h.flows == 1 {
 		flows = "flow"
 	}
-	text := fmt.Sprintf("hidden by the lists: %d %s, %s (--no-filter shows them)\n", h.flows, flows, strings.TrimSpace(size(h.bytes)))
+	text := fmt.Sprintf("hidden by the lists: %d %s, %s (--no-filter shows them)\n", h.flows, flows, plainSize(h.bytes))
 	var err error
 	if c.json || o.csv {
 		_, err = fmt.Fprintf(c.errOut, "%s: %s", c.name, text)

@@ -153,11 +153,11 @@ func (s *statusText) coverage(i ubus.Table) {
 	from := time.Unix(since, 0).In(s.loc).Format("15:04")
 	if !compared {
 		s.line("", "%s since %s: carried %s, recorded %s; %.0f %% of the recorded has a name", name,
-			from, strings.TrimSpace(size(carried)), strings.TrimSpace(size(recorded)), percent(named, recorded))
+			from, plainSize(carried), plainSize(recorded), percent(named, recorded))
 		return
 	}
 	s.line("", "%s since %s: carried %s, %.0f %% of it recorded, %.0f %% not to be recorded; %.0f %% of the recorded has a name", name,
-		from, strings.TrimSpace(size(carried)), percent(recorded, carried), percent(other, carried), percent(named, recorded))
+		from, plainSize(carried), percent(recorded, carried), percent(other, carried), percent(named, recorded))
 }
 
 func (s *statusText) conntrack(t ubus.Table) {
@@ -310,7 +310,7 @@ func (s *statusText) leftOut(t ubus.Table) {
 			continue
 		}
 		of := leftOut(t, func(day, why string) bool { return why == l.why && day == today })
-		s.line(label, "%s %s today, %s in a month", strings.TrimSpace(size(of)), l.text, strings.TrimSpace(size(all)))
+		s.line(label, "%s %s today, %s in a month", plainSize(of), l.text, plainSize(all))
 		label = ""
 	}
 }
@@ -320,7 +320,7 @@ func (s *statusText) database(t ubus.Table) {
 	bytes, _ := t.Int("bytes")
 	names, _ := t.Int("names")
 	clients, _ := t.Int("clients")
-	s.line("Database", "%s, %s, %d names, %d devices", path, strings.TrimSpace(size(bytes)), names, clients)
+	s.line("Database", "%s, %s, %d names, %d devices", path, plainSize(bytes), names, clients)
 	s.problem(t)
 }
 
@@ -338,7 +338,7 @@ func (s *statusText) kept(t ubus.Table) {
 		kind, _ := location.String("kind")
 		free, _ := location.Int("free")
 		what := map[string]string{"drive": "a drive", "internal": "the router's own flash", "ram": "RAM, gone with a reboot"}[kind]
-		s.line("Kept on", "%s (%s): %s, %s free", mount, device, cmp.Or(what, kind), strings.TrimSpace(size(free)))
+		s.line("Kept on", "%s (%s): %s, %s free", mount, device, cmp.Or(what, kind), plainSize(free))
 	}
 	written, _ := t.Table("written")
 	if days, _ := written.Array("days"); len(days) > 0 {
@@ -349,7 +349,7 @@ func (s *statusText) kept(t ubus.Table) {
 			n, _ := d.Int("bytes")
 			most = max(most, n)
 		}
-		s.line("", "written: %s today, at most %s on a day (of %d)", strings.TrimSpace(size(today)), strings.TrimSpace(size(most)), len(days))
+		s.line("", "written: %s today, at most %s on a day (of %d)", plainSize(today), plainSize(most), len(days))
 	}
 	clock, _ := t.Table("clock")
 	if why, _ := clock.String("why"); why != "" {
@@ -374,7 +374,7 @@ func (s *statusText) archive(t ubus.Table) {
 	}
 	flows, _ := t.Int("flows")
 	bytes, _ := t.Int("bytes")
-	parts := []string{path, strings.TrimSpace(size(bytes)), fmt.Sprintf("%d flows", flows)}
+	parts := []string{path, plainSize(bytes), fmt.Sprintf("%d flows", flows)}
 	if oldest, _ := t.Int("oldest"); oldest != 0 {
 		parts[2] += " since " + dateTime(oldest, s.loc)
 	}
@@ -390,7 +390,7 @@ func (s *statusText) archive(t ubus.Table) {
 			bytes, _ := run.Int("written")
 			text += fmt.Sprintf(": %s; %s written in %.1f s", counts(slices.DeleteFunc(slices.Clone(run), func(f ubus.Field) bool {
 				return f.Name == "time" || f.Name == "took_ms" || f.Name == "written"
-			})), strings.TrimSpace(size(bytes)), float64(took)/1000)
+			})), plainSize(bytes), float64(took)/1000)
 		}
 		s.line("", "%s", text)
 	}
@@ -406,7 +406,7 @@ func (s *statusText) backup(t ubus.Table) {
 	if last, _ := t.Int("last"); last != 0 {
 		segments, _ := t.Int("segments")
 		bytes, _ := t.Int("bytes")
-		parts = append(parts, "last "+dateTime(last, s.loc), fmt.Sprintf("%d files of %s", segments, strings.TrimSpace(size(bytes))))
+		parts = append(parts, "last "+dateTime(last, s.loc), fmt.Sprintf("%d files of %s", segments, plainSize(bytes)))
 	}
 	if damaged, _ := t.Int("damaged"); damaged > 0 {
 		parts = append(parts, fmt.Sprintf("%d damaged", damaged))

@@ -73,6 +73,9 @@ func size(n int64) string {
 	return fmt.Sprintf("%.0fTiB", f)
 }
 
+// plainSize is size in the middle of a line.
+func plainSize(n int64) string { return strings.TrimSpace(size(n)) }
+
 // share is how much n is of all, in percent: only nothing is 0%.
 func share(n, all int64) string {
 	switch p := 100 * float64(n) / float64(max(all, 1)); {

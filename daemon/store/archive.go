@@ -302,9 +302,9 @@ const blockFlows = 4096
 // is there may hold ids between theirs.
 func (a *archive) put(ctx context.Context, c *sql.Conn, level int, b *block.Block) error {
 	return inBlocks(b, func(flows []block.Flow, data []byte) error {
-		m := blockRow{first: flows[0].ID, last: flows[len(flows)-1].ID, ends: latest(flows), flows: int64(len(flows))}
+		m := rowOf(flows, data)
 		if _, err := c.ExecContext(ctx, "INSERT INTO blocks (first, last, level, ends, flows, mark, data) VALUES (?, ?, ?, ?, ?, ?, ?)",
-			m.first, m.last, level, m.ends, m.flows, markOf(m, data), data); err != nil {
+			m.first, m.last, level, m.ends, m.flows, m.mark, data); err != nil {
 			return fmt.Errorf("add a block: %w", err)
 		}
 		return nil

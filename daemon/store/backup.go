@@ -25,8 +25,9 @@ type BackupRun struct {
 }
 
 // Backup writes what is new in live since the last backup to the disk, or all of
-// it if there is none, and has the archive know what was left out. What it wrote is on the disk when it returns. Parts of
-// the backup that hold nothing but what the archive has are removed.
+// it if there is none, and has the archive know what was left out. What it wrote is
+// on the disk when it returns. Parts of the backup that hold nothing but what the
+// archive has are removed.
 func (s *Store) Backup(ctx context.Context) (run BackupRun, err error) {
 	s.running.Lock()
 	defer s.running.Unlock()

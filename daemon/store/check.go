@@ -10,6 +10,13 @@ import (
 	"pakon/daemon/store/block"
 )
 
+// rowOf is what the row of a block says of its flows and of their data.
+func rowOf(flows []block.Flow, data []byte) blockRow {
+	m := blockRow{first: flows[0].ID, last: flows[len(flows)-1].ID, ends: latest(flows), flows: int64(len(flows))}
+	m.mark = markOf(m, data)
+	return m
+}
+
 // markOf is the mark of a block: the CRC of its data, and above it one of that and
 // of what the row says of the data.
 func markOf(m blockRow, data []byte) int64 {
@@ -24,7 +31,8 @@ func markOf(m blockRow, data []byte) int64 {
 // right reports whether a row says of its data what was written. Marks had been of
 // the data alone: then that is not known, and holds.
 func (m blockRow) right(data []byte) bool {
-	return m.mark == markOf(m, data) || m.mark == int64(crc32.ChecksumIEEE(data))
+	mark := markOf(m, data)
+	return m.mark == mark || m.mark == mark&(1<<32-1)
 }
 
 // check looks for what a damaged disk may have made of an archive whose pages are
@@ -87,9 +95,7 @@ func (a *archive) wrongBlocks(ctx context.Context) (wrong map[int64]blockRow, er
 		if m.right(data) || block.Decode(&b, data) != nil || len(b.Flows) == 0 {
 			continue
 		}
-		is := blockRow{first: b.Flows[0].ID, last: b.Flows[len(b.Flows)-1].ID, ends: latest(b.Flows), flows: int64(len(b.Flows))}
-		is.mark = markOf(is, data)
-		wrong[m.first] = is
+		wrong[m.first] = rowOf(b.Flows, data)
 	}
 	return wrong, rows.Err()
 }
@@ -98,7 +104,7 @@ func (a *archive) wrongBlocks(ctx context.Context) (wrong map[int64]blockRow, er
 // last. Days of any zone begin and end with a quarter of an hour: no bit of such a
 // time can be another without that showing.
 func (a *archive) rightSums(ctx context.Context) (bool, error) {
-	const quarter, longest = hourLong / 4, 25 * hourLong
+	const quarter = hourLong / 4
 	var said string
 	if err := a.read.QueryRowContext(ctx, "PRAGMA integrity_check(sums)").Scan(&said); err != nil || said != "ok" {
 		return false, err
@@ -116,7 +122,7 @@ func (a *archive) rightSums(ctx context.Context) (bool, error) {
 			return false, err
 		}
 		if part == 0 {
-			if from < d.to || from%quarter != 0 || until%quarter != 0 || until <= from || until-from > longest {
+			if from < d.to || from%quarter != 0 || until%quarter != 0 || until <= from || until-from > dayLong {
 				return false, nil
 			}
 			d, parts = span64{from, until}, 0

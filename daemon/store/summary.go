@@ -77,7 +77,7 @@ func (s *Store) Totals(ctx context.Context, since int64, known func(client.ID) b
 
 func (s *Store) totals(ctx context.Context, f Filter, known func(client.ID) bool) (Totals, error) {
 	u := summing{by: by{client: true}, periods: periods{first: f.Start}}
-	g, err := s.newGatherer(f, s.batch.Load(), true, front{limit: maxTotals, sort: ByTotal, descending: true, after: position{first: true}}, u.take)
+	g, err := s.newGatherer(f, s.batch.Load(), true, mostBytes(maxTotals), u.take)
 	if err != nil {
 		return Totals{}, err
 	}
@@ -186,11 +186,16 @@ func (r SummaryRow) time() int64 { return max(r.Hour, r.Day, r.Week, r.Month) }
 
 func moreBytes(a, b SummaryRow) int { return cmp.Compare(b.Sent+b.Recvd, a.Sent+a.Recvd) }
 
+// mostBytes is a front of the sums with the most bytes.
+func mostBytes(limit int) front {
+	return front{limit: limit, sort: ByTotal, descending: true, after: position{first: true}}
+}
+
 // sumUp sums up the flows of f by what is asked for. The gatherer has the sums with
 // the most bytes, at most limit.
 func (s *Store) sumUp(ctx context.Context, f Filter, b by, loc *time.Location, limit int) (*gatherer, error) {
 	u := summing{by: b, periods: periods{units: b.units, loc: loc, first: f.Start}}
-	g, err := s.newGatherer(f, s.batch.Load(), true, front{limit: limit, sort: ByTotal, descending: true, after: position{first: true}}, u.take)
+	g, err := s.newGatherer(f, s.batch.Load(), true, mostBytes(limit), u.take)
 	if err != nil {
 		return nil, err
 	}
