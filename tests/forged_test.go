@@ -47,7 +47,7 @@ func TestForgedNames(t *testing.T) {
 	isAnna := func(d rig.Device) bool { return d.Name == "Anna" }
 	awaitDevice(t, s, anna.MAC, isAnna)
 	// Those who come then are new.
-	if err := s.Until(t.Context(), slowest, func(context.Context) (bool, error) {
+	if err := s.Until(t.Context(), nameTime, func(context.Context) (bool, error) {
 		_, err := os.Stat(s.Root.Path("srv/pakon/devices.json"))
 		if errors.Is(err, os.ErrNotExist) {
 			return false, nil

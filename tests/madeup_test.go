@@ -75,7 +75,7 @@ func TestMadeUpDevices(t *testing.T) {
 	write()
 
 	// All are told, or counted, once the list says so.
-	if err := s.Until(t.Context(), 2*slowest, func(context.Context) (bool, error) {
+	if err := s.Until(t.Context(), 2*nameTime, func(context.Context) (bool, error) {
 		text, err := os.ReadFile(s.Root.Path(kept))
 		if err != nil {
 			return false, err

@@ -8,8 +8,17 @@ import (
 	"time"
 )
 
-// measured is how slow the machine was when it was measured last.
-var measured struct {
+// For returns a limit that is d on a quiet machine and longer on one that is
+// slow or does other things at the moment. It is not for a limit that is itself
+// what a test is about.
+func For(d time.Duration) time.Duration { return machine.limit(d) }
+
+var machine = meter{work: work}
+
+// meter knows how slow the machine was when it was measured last.
+type meter struct {
+	work func() time.Duration // does what takes quiet on a quiet machine, and returns how long it took
+
 	mu   sync.Mutex
 	at   time.Time
 	slow float64
@@ -18,17 +27,14 @@ var measured struct {
 // validity is how long a measurement holds; what else runs on the machine changes.
 const validity = 10 * time.Second
 
-// For returns a limit that is d on a quiet machine and longer on one that is
-// slow or does other things at the moment. It is not for a limit that is itself
-// what a test is about.
-func For(d time.Duration) time.Duration {
-	measured.mu.Lock()
-	defer measured.mu.Unlock()
-	if measured.at.IsZero() || time.Since(measured.at) > validity {
-		measured.slow = slowness(work())
-		measured.at = time.Now()
+func (m *meter) limit(d time.Duration) time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.at.IsZero() || time.Since(m.at) > validity {
+		m.slow = slowness(m.work())
+		m.at = time.Now()
 	}
-	return time.Duration(float64(d) * measured.slow)
+	return time.Duration(float64(d) * m.slow)
 }
 
 const (

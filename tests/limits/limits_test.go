@@ -1,9 +1,8 @@
 package limits
 
 import (
-	"runtime"
-	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -15,26 +14,35 @@ func TestSlowness(t *testing.T) {
 	}
 }
 
-// TestBusyMachine: what else runs makes limits longer.
-func TestBusyMachine(t *testing.T) {
-	fastest := func() time.Duration {
-		d := work()
-		for range 4 {
-			d = min(d, work())
-		}
-		return d
-	}
-	alone := fastest()
-	var stop atomic.Bool
-	defer stop.Store(true)
-	for range 3 * runtime.GOMAXPROCS(0) {
-		go func() {
-			for !stop.Load() {
+// TestMeter: limits follow the machine, which is not measured for each of them.
+func TestMeter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		times := 0
+		took := 2 * quiet
+		m := meter{work: func() time.Duration { times++; return took }}
+		for _, step := range []struct {
+			wait, took, want time.Duration
+			measured         int
+		}{
+			{0, 2 * quiet, 2 * time.Second, 1},
+			{0, 5 * quiet, 2 * time.Second, 1},
+			{validity, 5 * quiet, 2 * time.Second, 1},
+			{time.Millisecond, 5 * quiet, 5 * time.Second, 2},
+			{validity + time.Millisecond, quiet / 3, time.Second, 3},
+		} {
+			time.Sleep(step.wait)
+			took = step.took
+			if got := m.limit(time.Second); got != step.want || times != step.measured {
+				t.Errorf("%v later a second is %v, measured %d times, want %v and %d", step.wait, got, times, step.want, step.measured)
 			}
-		}()
-	}
-	if busy := fastest(); busy < alone*3/2 {
-		t.Errorf("the work takes %v beside three others on each processor, and %v alone", busy, alone)
+		}
+	})
+}
+
+// TestWork: the work takes time at all, or no limit would ever be longer.
+func TestWork(t *testing.T) {
+	if took := work(); took <= 0 {
+		t.Errorf("it took %v", took)
 	}
 	if got := For(time.Second); got < time.Second {
 		t.Errorf("a second is %v", got)
