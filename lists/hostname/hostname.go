@@ -34,7 +34,7 @@ func Parse(s string) (name string, ok bool) {
 	if a, ok := parseAddr(s); ok {
 		return a, true
 	}
-	if !utf8.ValidString(s) || strings.Trim(s, "0123456789.") == "" { // no top-level domain is a number
+	if !utf8.ValidString(s) {
 		return "", false
 	}
 	if s = dots.Replace(s); strings.HasPrefix(s, "*.") {
@@ -45,7 +45,7 @@ func Parse(s string) (name string, ok bool) {
 		return "", false
 	}
 	s = Normalise(s)
-	if len(s) > maxName {
+	if len(s) > maxName || strings.Trim(s, "0123456789.") == "" { // no top-level domain is a number
 		return "", false
 	}
 	for label := range strings.SplitSeq(s, ".") {

@@ -63,7 +63,7 @@ func TestParse(t *testing.T) {
 		"", " ", ".", "*", "*.", "..", "a..b", "a.*.b", "*.*.example.org", "**.example.org", "example.*", "*a.org",
 		"foo bar", "a\tb", "a\x00b", "a,b", "what?!", "a@b.example", "user:pw@shop.example", "shop.example:http", "shop.example:70000",
 		"https://", "https:///x", "https:shop.example", "ht tp://shop.example", "a\xff.org", "example–shop.cz", "„shop“.example", "a\u200b.org", "\u202eorg.a", "bu\u0308cher.de",
-		"203.0.113.300", "203.0.113", "10", "203.0.113.0/24", "2001:db8::/32", "fe80::1%eth0", "2001:db8::g", "[203", "[x]", "[2001:db8::1]x",
+		"203.0.113.300", "203.0.113", "10", "*.10", ".10", "*.203.0.113.5", "\uff61203.0.113.5", "203.0.113.0/24", "2001:db8::/32", "fe80::1%eth0", "2001:db8::g", "[203", "[x]", "[2001:db8::1]x",
 		label + "a.org", strings.Repeat("a.", 128), strings.Repeat("č", 63) + ".cz",
 	} {
 		if got, ok := Parse(s); ok {
