@@ -14,8 +14,9 @@ SCRIPTS   := $(wildcard files/etc/init.d/* files/etc/uci-defaults/*) .ci/run tes
 # What hangs is ended after TIMEOUT; what a test waits for has limits of its own,
 # which follow the machine's speed.
 TIMEOUT   ?= 1h
-# Tests of whole systems wait most of their time: four run at once.
-TEST      := $(GO) test -shuffle=on -timeout $(TIMEOUT) -parallel 4
+# Tests of whole systems wait most of their time: four run at once, and four
+# packages. lint has vetted them.
+TEST      := $(GO) test -shuffle=on -timeout $(TIMEOUT) -parallel 4 -p 4 -vet=off
 GOFLAGS   := $(shell $(GO) env GOFLAGS)
 # As the program is built: what it is made of is compiled once.
 PLAIN     := CGO_ENABLED=0 GOFLAGS='$(GOFLAGS) -trimpath'
@@ -44,7 +45,6 @@ demo: tools build
 test: tools build lint
 	$(PLAIN) $(TEST) $(filter-out $(CONCURRENT),$(TESTED)) ./daemon/store
 	$(RACE) $(TEST) $(RACEFLAG) $(filter $(CONCURRENT),$(TESTED))
-	$(MAKE) --no-print-directory fuzz
 
 # Whole systems with the race detector.
 race: tools build
@@ -60,6 +60,8 @@ lint:
 	$(PLAIN) $(GO) tool staticcheck ./...
 	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); else echo 'no shellcheck: scripts are not checked'; fi
 
+# What is found depends on chance, so it is no part of test, which tries the seeds
+# and what was found before.
 fuzz:
 	$(PLAIN) tests/fuzz $(BIN)
 

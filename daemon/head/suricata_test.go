@@ -169,6 +169,9 @@ func listenEVE(t *testing.T, path string) *events {
 		for s.Scan() {
 			e.add(s.Bytes())
 		}
+		if err := s.Err(); err != nil {
+			t.Errorf("reading Suricata's events: %v", err)
+		}
 	})
 	e.end = func() { l.Close(); wg.Wait() }
 	t.Cleanup(e.end)

@@ -418,6 +418,9 @@ func crash(t *testing.T, dir, kind string, steps int, later time.Duration) (in s
 			kill()
 		}
 	}
+	if err := lines.Err(); err != nil {
+		t.Fatal(err)
+	}
 	var exit *exec.ExitError
 	if err := cmd.Wait(); !errors.As(err, &exit) || exit.Exited() {
 		t.Fatalf("the process ended by itself, in %s: %v", in, err)

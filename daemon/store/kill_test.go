@@ -120,6 +120,9 @@ func runAndKill(t *testing.T, path string, round int) (told uint64) {
 	for lines.Scan() {
 		rest = lines.Text()
 	}
+	if err := lines.Err(); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := fmt.Sscan(rest, &told); err != nil && err != io.EOF {
 		t.Fatalf("told %q: %v", rest, err)
 	}

@@ -88,8 +88,13 @@ func (p *Process) collect(stderr io.Reader, echo io.Writer) {
 			fmt.Fprintln(echo, s.Text())
 		}
 	}
-	// A line beyond the buffer ends the scanner; the program must not block.
-	_, _ = io.Copy(io.Discard, stderr)
+	if err := s.Err(); err != nil {
+		p.mu.Lock()
+		p.lines = append(p.lines, fmt.Sprintf("(what it said next is not here: %v)", err))
+		p.mu.Unlock()
+		// A line beyond the buffer ends the scanner; the program must not block.
+		_, _ = io.Copy(io.Discard, stderr)
+	}
 }
 
 // PID is the number of the process.
