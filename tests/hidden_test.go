@@ -211,8 +211,9 @@ func TestSenderWithoutAnswer(t *testing.T) {
 	if f := flows[0]; f.Recvd != 0 || f.Proto != "udp" {
 		t.Errorf("the flow is %+v", f)
 	}
+	// Each is counted when it is known that Suricata says nothing of it: after a minute.
 	var left uint64
-	if err := s.Until(t.Context(), reportTime, func(ctx context.Context) (bool, error) {
+	if err := s.Until(t.Context(), 4*reportTime, func(ctx context.Context) (bool, error) {
 		var list struct {
 			Clients []struct {
 				MAC     string

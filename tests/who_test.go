@@ -16,13 +16,10 @@ import (
 // peerFlow are the events of a connection from a network without MACs, of which the
 // client sent so many bytes.
 func peerFlow(id int, client, name string, sent int) string {
-	at := func(ago time.Duration) string {
-		return time.Now().Add(-ago).UTC().Format("2006-01-02T15:04:05.000000+0000")
-	}
 	head := fmt.Sprintf(`"flow_id":%d,"in_iface":"wg0","src_ip":%q,"src_port":%d,"dest_ip":"203.0.113.80","dest_port":443,"proto":"TCP"`, id, client, 5000+id)
-	return fmt.Sprintf(`{"timestamp":%q,%s,"event_type":"tls","tls":{"sni":%q,"version":"TLS 1.3"}}`, at(time.Second), head, name) + "\n" +
+	return fmt.Sprintf(`{"timestamp":%q,%s,"event_type":"tls","tls":{"sni":%q,"version":"TLS 1.3"}}`, eventTime(time.Second), head, name) + "\n" +
 		fmt.Sprintf(`{"timestamp":%q,%s,"event_type":"flow","app_proto":"tls","flow":{"pkts_toserver":9,"pkts_toclient":9,"bytes_toserver":%d,"bytes_toclient":9000,`+
-			`"start":%q,"end":%q,"state":"closed"},"tcp":{"syn":true,"fin":true,"ack":true}}`, at(0), head, sent, at(time.Second), at(0)) + "\n"
+			`"start":%q,"end":%q,"state":"closed"},"tcp":{"syn":true,"fin":true,"ack":true}}`, eventTime(0), head, sent, eventTime(time.Second), eventTime(0)) + "\n"
 }
 
 // TestWhoIsMeant: a client without a MAC is asked for, left out and forgotten by its

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 )
 
 // BurstDomain is the parent of the names that Burst asks for. They are in no
@@ -60,10 +59,7 @@ func (c *Client) flash(ctx context.Context, made *Connection) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	made.Start = time.Now()
-	conn, err := c.dialFrom(ctx, "tcp", c.burstPort(), made.Remote)
-	for errors.Is(err, unix.EADDRINUSE) {
-		conn, err = c.dialFrom(ctx, "tcp", c.burstPort(), made.Remote)
-	}
+	conn, err := c.dial(ctx, "tcp", made.Remote)
 	if err != nil {
 		return err
 	}
@@ -87,15 +83,4 @@ func (c *Client) flash(ctx context.Context, made *Connection) error {
 	}
 	made.End = time.Now()
 	return hangUp(secure)
-}
-
-// burstPort is a port that no connection of a burst had lately: where one takes the
-// ports of another, they can not be told apart, nor does Suricata always do so. The
-// kernel chooses higher ones for what else connects.
-func (c *Client) burstPort() uint16 {
-	const first, last = 10_000, 32_767
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.bursts++
-	return uint16(first + c.bursts%(last-first+1))
 }

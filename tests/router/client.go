@@ -16,6 +16,7 @@ import (
 	"github.com/miekg/dns"
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
+	"golang.org/x/sys/unix"
 
 	"pakon/tests/limits"
 )
@@ -33,7 +34,7 @@ type Client struct {
 	answers map[netip.Addr]string // what the device asked for when it was last given the address
 	sockets []*net.UDPConn        // of QUIC connections that are over, see fetchQUIC
 	servers []func() error        // end what Serve started
-	bursts  int                   // connections that Burst has made
+	ports   int                   // taken by connections so far
 }
 
 // Protocol is how a client talks to a site.
@@ -176,18 +177,12 @@ func (c *Client) local(to netip.Addr) netip.Addr {
 }
 
 // dial connects from the client's namespace and address.
-func (c *Client) dial(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
-	return c.dialFrom(ctx, network, 0, to)
-}
-
-// dialFrom connects from a port, which the kernel chooses if it is 0.
-func (c *Client) dialFrom(ctx context.Context, network string, port uint16, to netip.AddrPort) (conn net.Conn, err error) {
-	from := netip.AddrPortFrom(c.local(to.Addr()), port)
-	dialer := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(from)}
-	if network == "udp" {
-		dialer.LocalAddr = net.UDPAddrFromAddrPort(from)
-	}
-	err = c.ns.do(func() (err error) {
+func (c *Client) dial(ctx context.Context, network string, to netip.AddrPort) (conn net.Conn, err error) {
+	err = c.fromPort(c.local(to.Addr()), func(from netip.AddrPort) (err error) {
+		dialer := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(from)}
+		if network == "udp" {
+			dialer.LocalAddr = net.UDPAddrFromAddrPort(from)
+		}
 		conn, err = dialer.DialContext(ctx, network, to.String())
 		return err
 	})
@@ -195,6 +190,25 @@ func (c *Client) dialFrom(ctx context.Context, network string, port uint16, to n
 		return nil, fmt.Errorf("%s connecting: %w", c, err)
 	}
 	return conn, nil
+}
+
+// fromPort has open take a port, in the client's namespace, that none of its
+// connections had lately: where one takes the ports of another, they can not be told
+// apart, nor does Suricata always do so. What other programs send comes from higher
+// ones, which the kernel chooses.
+func (c *Client) fromPort(addr netip.Addr, open func(from netip.AddrPort) error) error {
+	const first, last = 10_000, 32_767
+	return c.ns.do(func() error {
+		for {
+			c.mu.Lock()
+			port := uint16(first + c.ports%(last-first+1))
+			c.ports++
+			c.mu.Unlock()
+			if err := open(netip.AddrPortFrom(addr, port)); !errors.Is(err, unix.EADDRINUSE) {
+				return err
+			}
+		}
+	})
 }
 
 // Fetch resolves a site's name, connects, moves the bytes and closes.
@@ -316,8 +330,8 @@ func (c *Client) fetchTCP(ctx context.Context, q Request, made *Connection) erro
 
 func (c *Client) fetchQUIC(ctx context.Context, q Request, made *Connection) error {
 	var udp *net.UDPConn
-	if err := c.ns.do(func() (err error) {
-		udp, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(c.local(made.Remote.Addr()), 0)))
+	if err := c.fromPort(c.local(made.Remote.Addr()), func(from netip.AddrPort) (err error) {
+		udp, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(from))
 		return err
 	}); err != nil {
 		return err

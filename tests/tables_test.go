@@ -1,0 +1,156 @@
+package tests
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"pakon/tests/rig"
+)
+
+// eventTime is the time of an event so long ago, as Suricata writes it.
+func eventTime(ago time.Duration) string {
+	return time.Now().Add(-ago).UTC().Format("2006-01-02T15:04:05.000000+0000")
+}
+
+// aHead begins an event of a connection from a device to a port of a far end.
+func aHead(ago time.Duration, id int, mac, client, remote, proto string, port int) string {
+	return fmt.Sprintf(`{"timestamp":%q,"flow_id":%d,"in_iface":"br-lan","src_ip":%q,"src_port":%d,"dest_ip":%q,"dest_port":%d,"proto":%q,"ether":{"src_mac":%q,"dest_mac":"d8:58:d7:00:00:01"}`,
+		eventTime(ago), id, client, 10_000+id%50_000, remote, port, proto, mac)
+}
+
+// anAnswer is the event of an answer of the DNS to a device.
+func anAnswer(ago time.Duration, id int, mac, client, name, address string) string {
+	return aHead(ago, id, mac, client, "192.168.1.1", "UDP", 53) +
+		fmt.Sprintf(`,"event_type":"dns","dns":{"version":2,"type":"answer","id":1,"rrname":%q,"rrtype":"A","rcode":"NOERROR","answers":[{"rrname":%[1]q,"rrtype":"A","ttl":86400,"rdata":%q}]}}`, name, address) + "\n"
+}
+
+// tell writes events to the daemon's socket, as Suricata would.
+func tell(t *testing.T, s *rig.System, write func(w *bufio.Writer)) {
+	t.Helper()
+	conn, err := net.Dial("unix", s.Root.Path("var/run/pakon/eve.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	w := bufio.NewWriter(conn)
+	write(w)
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestMadeUpClientsTakeNoNames: clients that are made up, with a question each or with
+// many, take from those of the house none of the names that they know by the DNS.
+func TestMadeUpClientsTakeNoNames(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, rig.Here, nil)
+	startDaemon(t, s, "--no-suricata")
+	const address = "203.0.113.80"
+	type client struct{ mac, addr, name string }
+	house := []client{
+		{"3c:06:30:0d:00:01", "192.168.1.11", "since-yesterday.example.org"}, // asked, and asks again
+		{"3c:06:30:0d:00:02", "192.168.1.12", "just-now.example.org"},        // came before the others
+	}
+	tell(t, s, func(w *bufio.Writer) {
+		id := 1
+		answer := func(ago time.Duration, c client) {
+			w.WriteString(anAnswer(ago, id, c.mac, c.addr, c.name, address))
+			id++
+		}
+		answer(3*time.Hour, house[0])
+		answer(10*time.Minute, house[0])
+		answer(5*time.Minute, house[1])
+		for i := range 2000 {
+			answer(4*time.Minute, client{fmt.Sprintf("fe:00:00:00:%02x:%02x", i>>8, i&0xff), fmt.Sprintf("192.168.1.%d", 100+i%100), "made-up.example"})
+		}
+		for i := range 20_000 {
+			answer(3*time.Minute, client{fmt.Sprintf("fe:00:01:00:00:%02x", i%32), fmt.Sprintf("192.168.1.%d", 200+i%32), fmt.Sprintf("n%d.example", i)})
+		}
+		for _, c := range house {
+			w.WriteString(aHead(time.Second, id, c.mac, c.addr, address, "UDP", 443) +
+				`,"event_type":"flow","app_proto":"failed","flow":{"pkts_toserver":9,"pkts_toclient":9,"bytes_toserver":9000,"bytes_toclient":9000,` +
+				fmt.Sprintf(`"start":%q,"end":%[1]q,"state":"established"}}`, eventTime(time.Second)) + "\n")
+			id++
+		}
+	})
+	awaitFlows(t, s, len(house))
+	flows, _, err := s.Query(t.Context(), map[string]any{"filter": false})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]string)
+	for _, f := range flows {
+		got[f.MAC] = f.Hostname
+	}
+	for _, c := range house {
+		if got[c.mac] != c.name {
+			t.Errorf("%s talked to %q, want %q", c.mac, got[c.mac], c.name)
+		}
+	}
+}
+
+// TestFullTablesCostNoCollections: what is held of very many connections and names is
+// more than the least limit of memory; the daemon does not collect garbage without end
+// for it, whatever its environment says.
+func TestFullTablesCostNoCollections(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, rig.Here, nil)
+	traced := filepath.Join(t.TempDir(), "traced")
+	script := fmt.Sprintf("#!/bin/sh\nGODEBUG=gctrace=1 GOMEMLIMIT=5MiB GOGC=1 exec %s \"$@\"\n", s.Pakon)
+	if err := os.WriteFile(traced, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s.Pakon = traced
+	startDaemon(t, s, "--no-suricata")
+	// The events of a connection whose end does not come, with as long a name as there can be.
+	const full = 16384
+	label := strings.Repeat("x", 60)
+	events := 0
+	fill := func(n int) {
+		t.Helper()
+		tell(t, s, func(w *bufio.Writer) {
+			for range n {
+				events++
+				w.WriteString(aHead(0, events, "3c:06:30:0d:00:01", "192.168.1.11", fmt.Sprintf("203.0.%d.%d", events>>8&0xff, events&0xff), "TCP", 443) +
+					fmt.Sprintf(`,"event_type":"tls","tls":{"sni":"n%d.%s.%[2]s.%[2]s.example.org","version":"TLS 1.3"}}`, events, label) + "\n")
+			}
+		})
+		if err := s.Until(t.Context(), time.Minute, func(ctx context.Context) (bool, error) {
+			st, err := s.Status(ctx)
+			return st.Events.Types["tls"]+st.Events.Dropped >= uint64(events), err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	collections := func() int {
+		t.Helper()
+		all := gcLine.FindAllStringSubmatch(s.Daemon.Said(), -1)
+		if len(all) == 0 {
+			t.Fatalf("no collection is told of:\n%s", s.Daemon.Said())
+		}
+		n, err := strconv.Atoi(all[len(all)-1][1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	fill(2 * full)
+	before := collections()
+	fill(2 * full)
+	t.Logf("%d collections until the tables were full, and %d while all was replaced twice", before, collections()-before)
+	if n := collections() - before; n > 100 {
+		t.Errorf("%d collections while what is held was replaced twice", n)
+	}
+}
+
+// gcLine is what Go's runtime tells of a collection.
+var gcLine = regexp.MustCompile(`(?m)^gc (\d+) @`)
