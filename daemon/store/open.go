@@ -214,6 +214,10 @@ func inspect(ctx context.Context, path string, k kind) (suffix, why string, err 
 		(SELECT count(*) FROM sqlite_master),
 		(SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'traffic')`).
 		Scan(&application, &version, &tables, &original)
+	if err == nil && application == 0 && original == 1 {
+		// Also if it is damaged: what can be read of it is imported.
+		return ".original", "it is the database of the original Pakon", nil
+	}
 	if err == nil {
 		err = db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&check)
 	}
@@ -224,8 +228,6 @@ func inspect(ctx context.Context, path string, k kind) (suffix, why string, err 
 		return "", "", err
 	case check != "ok":
 		return ".damaged-", check, nil
-	case application == 0 && original == 1:
-		return ".original", "it is the database of the original Pakon", nil
 	case application != k.id && tables > 0:
 		return ".foreign-", "it belongs to another program", nil
 	case application == k.id && version > k.latest:

@@ -96,6 +96,12 @@ func TestWhatIsNotOurDatabaseIsSetAside(t *testing.T) {
 			theOriginals(t, p)
 			write(t, p+".original", []byte("y"))
 		}, ".original-2", "original"},
+		{"the original's, damaged", func(t *testing.T, p string) {
+			theOriginals(t, p)
+			b := read(t, p)
+			copy(b[4096:], bytes.Repeat([]byte{0xff}, 4096)) // the table's only page
+			write(t, p, b)
+		}, ".original", "original"},
 		{"another program's", func(t *testing.T, p string) {
 			execute(t, p, "CREATE TABLE x (y)", "PRAGMA application_id = 7")
 		}, ".foreign-1", "another program"},
