@@ -186,7 +186,8 @@ func (s *System) Devices(ctx context.Context) (map[string]Device, error) {
 			return nil, err
 		}
 		for _, d := range reply.Clients {
-			if _, twice := devices[d.MAC]; twice {
+			// One that gets another name meanwhile may be on two pages.
+			if was, twice := devices[d.MAC]; twice && was.Name == d.Name {
 				return nil, fmt.Errorf("%s is twice among the clients", d.MAC)
 			}
 			devices[d.MAC] = d
