@@ -2,14 +2,8 @@ package tests
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
-	"regexp"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -99,64 +93,3 @@ func TestMadeUpClientsTakeNoNames(t *testing.T) {
 		}
 	}
 }
-
-// TestFullTablesCostNoCollections: what is held of very many connections and names is
-// more than the least limit of memory; the daemon does not collect garbage without end
-// for it, whatever its environment says.
-func TestFullTablesCostNoCollections(t *testing.T) {
-	t.Parallel()
-	s := newSystem(t, rig.Here, nil)
-	traced := filepath.Join(t.TempDir(), "traced")
-	script := fmt.Sprintf("#!/bin/sh\nGODEBUG=gctrace=1 GOMEMLIMIT=5MiB GOGC=1 exec %s \"$@\"\n", s.Pakon)
-	if err := os.WriteFile(traced, []byte(script), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	s.Pakon = traced
-	startDaemon(t, s, "--no-suricata")
-	// Connections whose end does not come, and answers, with as long names as there can be.
-	const connections, answers = 16384, 6144
-	long := strings.Repeat("."+strings.Repeat("x", 60), 4)
-	events := 0
-	fill := func() {
-		t.Helper()
-		tell(t, s, func(w *bufio.Writer) {
-			for range connections {
-				events++
-				w.WriteString(aHead(0, events, "3c:06:30:0d:00:01", "192.168.1.11", fmt.Sprintf("203.0.%d.%d", events>>8&0xff, events&0xff), "TCP", 443) +
-					fmt.Sprintf(`,"event_type":"tls","tls":{"sni":"n%d%s","version":"TLS 1.3"}}`, events, long) + "\n")
-			}
-			for i := range 3 * answers { // an address has at most three names
-				events++
-				w.WriteString(anAnswer(0, events, "3c:06:30:0d:00:01", "192.168.1.11", fmt.Sprintf("n%d%s", events, long), fmt.Sprintf("198.51.%d.%d", i%answers>>8, i&0xff)))
-			}
-		})
-		if err := s.Until(t.Context(), time.Minute, func(ctx context.Context) (bool, error) {
-			st, err := s.Status(ctx)
-			return st.Events.Types["tls"]+st.Events.Types["dns"]+st.Events.Dropped >= uint64(events), err
-		}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	collections := func() int {
-		t.Helper()
-		all := gcLine.FindAllStringSubmatch(s.Daemon.Said(), -1)
-		if len(all) == 0 {
-			t.Fatalf("no collection is told of:\n%s", s.Daemon.Said())
-		}
-		n, err := strconv.Atoi(all[len(all)-1][1])
-		if err != nil {
-			t.Fatal(err)
-		}
-		return n
-	}
-	fill()
-	before := collections()
-	fill()
-	t.Logf("%d collections until the tables were full, and %d while all was replaced", before, collections()-before)
-	if n := collections() - before; n > 50 {
-		t.Errorf("%d collections while what is held was replaced", n)
-	}
-}
-
-// gcLine is what Go's runtime tells of a collection.
-var gcLine = regexp.MustCompile(`(?m)^gc (\d+) @`)
