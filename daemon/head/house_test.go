@@ -302,13 +302,14 @@ func (s *packets) flood(r *house, way Way) {
 		s.reset()
 		began := time.Now()
 		tt.flood()
-		most := tt.ways * (int(tt.limit.burst) + int((time.Since(began).Seconds()+1)*float64(tt.limit.rate)))
 		r.ask(server6, few) // as another client
 		r.fetch(server6, 0, 1000)
 		other := func(p packet) bool { return dns(p) && p.v6 }
 		s.until(2*few, tt.name+": DNS of another client", other)
 		s.until(2, tt.name+": ends of another client", func(p packet) bool { return p.v6 && p.flags&tcpFIN != 0 })
 		n, _ := s.count(func(p packet) bool { return tt.match(p) && !p.v6 })
+		// A busy kernel forwards what was sent long after that.
+		most := tt.ways * (int(tt.limit.burst) + int((time.Since(began).Seconds()+1)*float64(tt.limit.rate)))
 		if n == 0 || n > most { // few if the flood before used up the limit
 			s.t.Errorf("%s: %d of %d packets were seen, at most %d are right", tt.name, n, tt.ways*much, most)
 		}
