@@ -14,9 +14,10 @@ SCRIPTS   := $(wildcard files/etc/init.d/* files/etc/uci-defaults/*) .ci/run tes
 # What hangs is ended after TIMEOUT; what a test waits for has limits of its own,
 # which follow the machine's speed.
 TIMEOUT   ?= 1h
-# Tests of whole systems wait most of their time: four run at once, and four
-# packages. lint has vetted them.
-TEST      := $(GO) test -shuffle=on -timeout $(TIMEOUT) -parallel 4 -p 4 -vet=off
+# Tests wait most of their time: four of whole systems run at once, and as many
+# packages where there are fewer processors. lint has vetted them.
+PACKAGES  := $(shell n=$$(nproc); echo $$((n > 4 ? n : 4)))
+TEST      := $(GO) test -shuffle=on -timeout $(TIMEOUT) -parallel 4 -p $(PACKAGES) -vet=off
 GOFLAGS   := $(shell $(GO) env GOFLAGS)
 # As the program is built: what it is made of is compiled once.
 PLAIN     := CGO_ENABLED=0 GOFLAGS='$(GOFLAGS) -trimpath'

@@ -104,18 +104,20 @@ func TestFloodOfCalls(t *testing.T) {
 	alone := took("summary", summary)
 
 	// The bus takes 256 clients.
-	const callers, calls = 200, 2
+	const callers = 200
+	methods := []string{"clients", "summary"}
+	calls := callers * len(methods)
 	asking, leave := context.WithCancel(t.Context())
 	defer leave()
 	var flood sync.WaitGroup
 	var answered atomic.Int64
-	over := make(chan struct{}, callers*calls)
+	over := make(chan struct{}, calls)
 	for range callers {
 		c := dial()
 		flood.Go(func() {
 			defer c.Close()
 			var waiting sync.WaitGroup
-			for _, method := range []string{"clients", "summary"}[:calls] {
+			for _, method := range methods {
 				waiting.Go(func() {
 					if _, err := c.Call(asking, "pakon", method, summary); err == nil {
 						answered.Add(1)
@@ -126,9 +128,10 @@ func TestFloodOfCalls(t *testing.T) {
 			waiting.Wait()
 		})
 	}
-	// When so many have no place any more, the others have one.
+	// So many calls of queries may wait or be worked on: when most of the others have
+	// been refused, all places are taken.
 	const places = 64 + 2
-	for range callers*calls - 2*places {
+	for range calls - 2*places {
 		<-over
 	}
 	before := answered.Load()

@@ -1,10 +1,10 @@
 package tests
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/netip"
 	"os/exec"
 	"slices"
@@ -45,27 +45,20 @@ func TestNobodyHides(t *testing.T) {
 		t.Fatal(err)
 	}
 	startDaemon(t, s, "--no-suricata")
-	conn, err := net.Dial("unix", s.Root.Path("var/run/pakon/eve.sock"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	const mib, hides = 1 << 20, "ocsp.digicert.com"
-	for _, e := range []string{
-		aConnection(1, "10.8.0.2", hides, 1000, 2000),
-		aConnection(2, "10.8.0.2", hides, 9*mib, 1000),
-		aConnection(3, "10.8.0.3", "www.secret.example", 30*mib, 7*mib),
-		aConnection(4, "10.8.0.4", "www.example.org", 50*mib, mib),
-		aConnection(5, "10.8.0.2", "", 5*mib, 0), // which nobody answers
-		aConnection(6, "10.8.0.2", "", 5000, 0),
-		aConnection(7, "10.8.0.2", "www.example.org", 1, 2),
-	} {
-		if _, err := conn.Write([]byte(e)); err != nil {
-			t.Fatal(err)
+	tell(t, s, func(w *bufio.Writer) {
+		for _, e := range []string{
+			aConnection(1, "10.8.0.2", hides, 1000, 2000),
+			aConnection(2, "10.8.0.2", hides, 9*mib, 1000),
+			aConnection(3, "10.8.0.3", "www.secret.example", 30*mib, 7*mib),
+			aConnection(4, "10.8.0.4", "www.example.org", 50*mib, mib),
+			aConnection(5, "10.8.0.2", "", 5*mib, 0), // which nobody answers
+			aConnection(6, "10.8.0.2", "", 5000, 0),
+			aConnection(7, "10.8.0.2", "www.example.org", 1, 2),
+		} {
+			w.WriteString(e)
 		}
-	}
-	if err := conn.Close(); err != nil {
-		t.Fatal(err)
-	}
+	})
 	awaitFlows(t, s, 4)
 	var reply struct {
 		Flows []struct {

@@ -15,9 +15,8 @@ import (
 	"pakon/tests/rig"
 )
 
-// feed writes a household's events to the daemon's socket, as Suricata would,
-// and returns the flows that must come of them.
-func feed(t *testing.T, s *rig.System, cfg household.Config) []household.Row {
+// tell writes events to the daemon's socket, as Suricata would.
+func tell(t *testing.T, s *rig.System, write func(w *bufio.Writer)) {
 	t.Helper()
 	conn, err := net.Dial("unix", s.Root.Path("var/run/pakon/eve.sock"))
 	if err != nil {
@@ -25,13 +24,20 @@ func feed(t *testing.T, s *rig.System, cfg household.Config) []household.Row {
 	}
 	defer conn.Close()
 	w := bufio.NewWriter(conn)
-	var rows []household.Row
-	if err := household.Generate(cfg, w, func(r *household.Row) { rows = append(rows, *r) }); err != nil {
-		t.Fatal(err)
-	}
+	write(w)
 	if err := w.Flush(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// feed tells of a household's events, and returns the flows that must come of them.
+func feed(t *testing.T, s *rig.System, cfg household.Config) (rows []household.Row) {
+	t.Helper()
+	tell(t, s, func(w *bufio.Writer) {
+		if err := household.Generate(cfg, w, func(r *household.Row) { rows = append(rows, *r) }); err != nil {
+			t.Fatal(err)
+		}
+	})
 	return rows
 }
 

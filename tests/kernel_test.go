@@ -1,10 +1,10 @@
 package tests
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -315,19 +315,12 @@ func TestRestartKeepsNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var events strings.Builder
-	for i, c := range made {
-		fmt.Fprintf(&events, `{"timestamp":%q,"flow_id":%d,"in_iface":"br-lan","event_type":"tls","src_ip":%q,"src_port":%d,"dest_ip":%q,"dest_port":%d,"proto":"TCP","tls":{"sni":%q}}`+"\n",
-			c.Start.Add(c.End.Sub(c.Start)/2).UTC().Format("2006-01-02T15:04:05.000000-0700"), i+1, c.Local.Addr(), c.Local.Port(), c.Remote.Addr(), c.Remote.Port(), c.Name)
-	}
-	eve, err := net.Dial("unix", s.Root.Path("var/run/pakon/eve.sock"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = eve.Write([]byte(events.String()))
-	if err := errors.Join(err, eve.Close()); err != nil {
-		t.Fatal(err)
-	}
+	tell(t, s, func(w *bufio.Writer) {
+		for i, c := range made {
+			fmt.Fprintf(w, `{"timestamp":%q,"flow_id":%d,"in_iface":"br-lan","event_type":"tls","src_ip":%q,"src_port":%d,"dest_ip":%q,"dest_port":%d,"proto":"TCP","tls":{"sni":%q}}`+"\n",
+				c.Start.Add(c.End.Sub(c.Start)/2).UTC().Format("2006-01-02T15:04:05.000000-0700"), i+1, c.Local.Addr(), c.Local.Port(), c.Remote.Addr(), c.Remote.Port(), c.Name)
+		}
+	})
 	err = s.Until(t.Context(), reportTime, func(ctx context.Context) (bool, error) {
 		st, err := s.Status(ctx)
 		return st.Events.Types["tls"] == uint64(len(made)), err

@@ -3,17 +3,11 @@ package tests
 import (
 	"bufio"
 	"fmt"
-	"net"
 	"testing"
 	"time"
 
 	"pakon/tests/rig"
 )
-
-// eventTime is the time of an event so long ago, as Suricata writes it.
-func eventTime(ago time.Duration) string {
-	return time.Now().Add(-ago).UTC().Format("2006-01-02T15:04:05.000000+0000")
-}
 
 // aHead begins an event of a connection from a device to a port of a far end.
 func aHead(ago time.Duration, id int, mac, client, remote, proto string, port int) string {
@@ -25,21 +19,6 @@ func aHead(ago time.Duration, id int, mac, client, remote, proto string, port in
 func anAnswer(ago time.Duration, id int, mac, client, name, address string) string {
 	return aHead(ago, id, mac, client, "192.168.1.1", "UDP", 53) +
 		fmt.Sprintf(`,"event_type":"dns","dns":{"version":2,"type":"answer","id":1,"rrname":%q,"rrtype":"A","rcode":"NOERROR","answers":[{"rrname":%[1]q,"rrtype":"A","ttl":86400,"rdata":%q}]}}`, name, address) + "\n"
-}
-
-// tell writes events to the daemon's socket, as Suricata would.
-func tell(t *testing.T, s *rig.System, write func(w *bufio.Writer)) {
-	t.Helper()
-	conn, err := net.Dial("unix", s.Root.Path("var/run/pakon/eve.sock"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	w := bufio.NewWriter(conn)
-	write(w)
-	if err := w.Flush(); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // TestMadeUpClientsTakeNoNames: clients that are made up, with a question each or with

@@ -1,9 +1,9 @@
 package tests
 
 import (
+	"bufio"
 	"context"
 	"fmt"
-	"net"
 	"os/exec"
 	"slices"
 	"strings"
@@ -12,6 +12,11 @@ import (
 
 	"pakon/tests/rig"
 )
+
+// eventTime is the time of an event so long ago, as Suricata writes it.
+func eventTime(ago time.Duration) string {
+	return time.Now().Add(-ago).UTC().Format("2006-01-02T15:04:05.000000+0000")
+}
 
 // peerFlow are the events of a connection from a network without MACs, of which the
 // client sent so many bytes.
@@ -36,14 +41,7 @@ func TestWhoIsMeant(t *testing.T) {
 	events := peerFlow(1, "10.8.0.2", háčky, 1001) + peerFlow(2, "10.8.0.3", "www.shop.example", 1002) +
 		peerFlow(3, "10.8.0.4", "www.shop.example", 1003) + peerFlow(4, "fd00:8::4", "www.shop.example", 1004) +
 		peerFlow(5, "10.8.0.3", "xn--mller-kva.example", 1005) + peerFlow(6, "fd00:8::2", "www.shop.example", 1006)
-	conn, err := net.Dial("unix", s.Root.Path("var/run/pakon/eve.sock"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if _, err := conn.Write([]byte(events)); err != nil {
-		t.Fatal(err)
-	}
+	tell(t, s, func(w *bufio.Writer) { w.WriteString(events) })
 	awaitFlows(t, s, 3)
 	// sent is what tells the flows apart that a query finds.
 	sent := func(args map[string]any) (sent []uint64) {

@@ -280,8 +280,8 @@ func (s *packets) flood(r *house, way Way) {
 		return b
 	}
 	to9999 := func(p packet) bool { return p.proto == unix.IPPROTO_TCP && p.to == 9999 }
-	// Of a connection that nobody has answered yet, as on a busy machine, an end is
-	// one of its first packets; and where packets are mirrored, each.
+	// The limit of beginnings holds for all ends where packets are mirrored, and
+	// elsewhere for those of connections that are not answered, as on a busy machine.
 	ends := []limit{newLimit}
 	if way != Mirror {
 		ends = append(ends, endLimit)
@@ -309,7 +309,7 @@ func (s *packets) flood(r *house, way Way) {
 		s.until(2*few, tt.name+": DNS of another client", other)
 		s.until(2, tt.name+": ends of another client", func(p packet) bool { return p.v6 && p.flags&tcpFIN != 0 })
 		n, _ := s.count(func(p packet) bool { return tt.match(p) && !p.v6 })
-		// A busy kernel forwards what was sent long after that.
+		// A busy kernel forwards a packet long after it was sent.
 		most := 0
 		for _, l := range tt.limits {
 			most += int(l.burst) + int(time.Since(began).Seconds()*float64(l.rate)) + 1

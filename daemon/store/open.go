@@ -214,11 +214,11 @@ func inspect(ctx context.Context, path string, k kind) (suffix, why string, err 
 		(SELECT count(*) FROM sqlite_master),
 		(SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'traffic')`).
 		Scan(&application, &version, &tables, &original)
-	if err == nil && application == 0 && original == 1 {
-		// Also if it is damaged: what can be read of it is imported.
-		return ".original", "it is the database of the original Pakon", nil
-	}
 	if err == nil {
+		if application == 0 && original == 1 {
+			// Also if it is damaged: what can be read of it is imported.
+			return ".original", "it is the database of the original Pakon", nil
+		}
 		err = db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&check)
 	}
 	switch {

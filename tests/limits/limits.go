@@ -17,7 +17,7 @@ var machine = meter{work: work}
 
 // meter knows how slow the machine was when it was measured last.
 type meter struct {
-	work func() time.Duration // does what takes quiet on a quiet machine, and returns how long it took
+	work func() time.Duration // returns how long it took, which is quiet on a quiet machine
 
 	mu   sync.Mutex
 	at   time.Time

@@ -17,8 +17,8 @@ func TestSlowness(t *testing.T) {
 // TestMeter: limits follow the machine, which is not measured for each of them.
 func TestMeter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		times := 0
-		took := 2 * quiet
+		var times int
+		var took time.Duration
 		m := meter{work: func() time.Duration { times++; return took }}
 		for _, step := range []struct {
 			wait, took, want time.Duration
